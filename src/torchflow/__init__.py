@@ -1,0 +1,1 @@
+"""Train PyTorch models with a loop you can trust."""

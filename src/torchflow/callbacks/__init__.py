@@ -1,0 +1,1 @@
+"""Reactions to what the loop reports, one file each."""

@@ -1,0 +1,1 @@
+"""State trees to files and back."""

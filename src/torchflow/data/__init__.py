@@ -1,0 +1,1 @@
+"""Datasets: factories, composition, batches and encoders."""

@@ -1,0 +1,138 @@
+"""Randomness that is derived, never stored: keys, generators, and the only seeding in the package.
+
+Every random stream of a run is a pure function of the run's seed, a purpose and a few integers:
+
+    key(seed, purpose, *integers) = BLAKE2b-64("torchflow/1", seed, purpose, integers)
+
+So there is no random state to save, nothing that a worker count could change, and two runs with neighbouring
+seeds share no stream (which ``seed + epoch`` cannot say).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+import struct
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+
+_MASK32 = 0xFFFFFFFF
+
+
+class _DeviceRandomness(Protocol):
+    """What ``torch.cuda``, ``torch.xpu`` and ``torch.mps`` have in common."""
+
+    def manual_seed(self, seed: int) -> None: ...
+
+    def get_rng_state(self) -> torch.Tensor: ...
+
+    def set_rng_state(self, new_state: torch.Tensor) -> None: ...
+
+
+class Keys:
+    """The keys of one run: ``keys("order", epoch)`` is a 64-bit integer.
+
+    Args:
+        seed: The seed of the run, 0 to 2^63 - 1.
+    """
+
+    __slots__ = ("_prefix", "seed")
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._prefix = hashlib.blake2b(b"torchflow/1" + struct.pack("<Q", seed), digest_size=8)
+
+    def __call__(self, purpose: str, *integers: int) -> int:
+        """Return the key of a purpose and integers, each reduced to 64 bits."""
+        digest = self._prefix.copy()  # the prefix is hashed once, not at every call
+        name = purpose.encode()
+        digest.update(struct.pack(f"<I{len(name)}s{len(integers)}Q", len(name), name, *(i & 0xFFFFFFFFFFFFFFFF for i in integers)))
+        return int.from_bytes(digest.digest(), "little")
+
+
+def key(seed: int, purpose: str, *integers: int) -> int:
+    """Return ``Keys(seed)(purpose, *integers)``: a 64-bit integer."""
+    return Keys(seed)(purpose, *integers)
+
+
+def generator(number: int) -> torch.Generator:
+    """Return a new CPU generator in the state that ``number`` names (torch's uses its low 32 bits)."""
+    return torch.Generator().manual_seed(number)
+
+
+def numpy_generator(number: int) -> np.random.Generator:
+    """Return a new NumPy generator in the state that ``number`` names."""
+    return np.random.Generator(np.random.PCG64(number))
+
+
+class ForwardStream:
+    """Seeds of the forward passes: a keyed bijection of 32 bits, so that no stream repeats within a run.
+
+    torch's CPU generator takes only 32 bits of a seed. A hash of the update would repeat itself after about
+    65,000 updates (the birthday bound); a permutation of 32 bits never does before 2^32 forward passes.
+    The permutation is a Feistel network of four rounds whose round function is a multiply-xorshift.
+
+    Args:
+        keys: The keys of the run.
+        shards: How many forward passes an update may hold.
+    """
+
+    __slots__ = ("_rounds", "_shards")
+
+    def __init__(self, keys: Keys, shards: int) -> None:
+        number = keys("forward")
+        self._rounds = tuple((number >> (16 * i)) & 0xFFFF for i in range(4))
+        self._shards = shards
+
+    def __call__(self, update: int, shard: int) -> int:
+        """Return the seed, 0 to 2^32 - 1, of forward pass ``shard`` of update ``update``."""
+        position = (update * self._shards + shard) & _MASK32
+        left, right = position >> 16, position & 0xFFFF
+        for salt in self._rounds:
+            mixed = ((right ^ salt) * 0x9E3779B1 + salt) & _MASK32
+            left, right = right, left ^ (((mixed ^ (mixed >> 15)) * 0x85EBCA6B & _MASK32) >> 16)
+        return left << 16 | right
+
+
+def seed_globals(number: int, device: torch.device | None = None) -> None:
+    """Put every default generator that a user's code may draw from into the state that ``number`` names.
+
+    Seeds torch's CPU generator, the one of ``device`` where that is an accelerator, NumPy's legacy one and
+    :mod:`random`. ``torch.manual_seed`` would reach all devices, and costs 80 times as much.
+
+    Args:
+        number: 64 bits; the CPU generator and NumPy take the low 32.
+        device: The device that forward passes run on; None means the CPU alone.
+    """
+    torch.default_generator.manual_seed(number & 0xFFFFFFFFFFFFFFFF)
+    if device is not None and device.type != "cpu":
+        _accelerator(device).manual_seed(number & 0x7FFFFFFFFFFFFFFF)
+    np.random.seed(number & _MASK32)
+    random.seed(number)
+
+
+@contextlib.contextmanager
+def preserved(device: torch.device | None = None) -> Iterator[None]:
+    """Put the global random state back at the end of the block, however it ends."""
+    saved_torch = torch.default_generator.get_state()
+    accelerator = None if device is None or device.type == "cpu" else _accelerator(device)
+    saved_accelerator = None if accelerator is None else accelerator.get_rng_state()
+    saved_numpy, saved_random = np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(saved_torch)
+        if accelerator is not None and saved_accelerator is not None:
+            accelerator.set_rng_state(saved_accelerator)
+        np.random.set_state(saved_numpy)
+        random.setstate(saved_random)
+
+
+def _accelerator(device: torch.device) -> _DeviceRandomness:
+    """Return the module of an accelerator, such as ``torch.cuda``: all have the same three functions."""
+    module: _DeviceRandomness = getattr(torch, device.type)
+    return module

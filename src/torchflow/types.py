@@ -1,0 +1,65 @@
+"""Every type variable, Protocol and alias of the package; nobody else invents one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+M = TypeVar("M", bound=nn.Module)
+"""A model."""
+M_contra = TypeVar("M_contra", bound=nn.Module, contravariant=True)
+B = TypeVar("B")
+"""A batch."""
+B_contra = TypeVar("B_contra", contravariant=True)
+T = TypeVar("T")
+"""A sample."""
+U = TypeVar("U")
+T_co = TypeVar("T_co", covariant=True)
+
+State: TypeAlias = "bool | int | float | str | Tensor | Sequence[State] | Mapping[str, State] | None"
+"""All that a checkpoint can hold: plain values, tensors, and lists, tuples and dicts of them."""
+
+OptimizerRecipe: TypeAlias = Callable[[M], Optimizer]
+"""A function from the model to its optimizer."""
+
+
+class SizedSource(Protocol[T_co]):
+    """Anything with a length and items: torch's map-style datasets, HF datasets, lists."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> T_co: ...
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """An object that gathers and computes; torchmetrics' classes fit as they are."""
+
+    # Metrics take whatever their mathematics needs, so the arguments stay open.
+    def update(self, *args: Any) -> object:
+        """Gather one batch, usually ``(predictions, targets)``."""
+        ...
+
+    def compute(self) -> Any:
+        """Return the value over all that was gathered: a number, or a tensor with one element."""
+        ...
+
+    def reset(self) -> object:
+        """Forget all that was gathered."""
+        ...
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """An object whose state goes into a checkpoint."""
+
+    def state(self) -> Mapping[str, State]:
+        """Return everything that changes while training."""
+        ...
+
+    def load_state(self, state: Mapping[str, Any], /) -> None:
+        """Take over what :meth:`state` returned."""
+        ...
