@@ -1,1 +1,11 @@
 """Reactions to what the loop reports, one file each."""
+
+from __future__ import annotations
+
+from torchflow.callbacks.base import Callback, Stop
+from torchflow.callbacks.early_stopping import EarlyStopping
+from torchflow.callbacks.history import Best, History
+from torchflow.callbacks.progress_bar import ProgressBar
+from torchflow.callbacks.stopping_rule import Judged, Rule, judge
+
+__all__ = ["Best", "Callback", "EarlyStopping", "History", "Judged", "ProgressBar", "Rule", "Stop", "judge"]
