@@ -1,0 +1,274 @@
+"""Batches: the samples of an epoch, cut and collated, from any batch on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from torchflow import arguments
+from torchflow.data.draw import Draw
+from torchflow.data.interop import as_dataset, yields_batches
+from torchflow.data.order import Order, algorithm_of, order_of
+from torchflow.data.sources import Source, guarded
+from torchflow.data.streams import StreamBatches
+from torchflow.data.workers import Processes, Request, read_ahead
+from torchflow.errors import ArgumentTypeError, ArgumentValueError
+from torchflow.randomness import Keys
+from torchflow.tree import map_leaves
+from torchflow.types import State, T_co
+
+LAST_BATCH = ("keep", "drop", "pad")
+_BLOCK = 2**16  # positions of an order that are looked up at once
+
+
+class Batches(Protocol[T_co]):
+    """What a loop reads: the batches of an epoch, from any batch on.
+
+    Attributes:
+        length: Batches in an epoch; None for a stream that does not say.
+        samples: Samples in an epoch; None for a stream.
+    """
+
+    length: int | None
+    samples: int | None
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[T_co]:
+        """Return the batches of an epoch from batch ``start`` on."""
+        ...
+
+    def indices(self, epoch: int, batch: int) -> list[int] | None:
+        """Return the sample indices of one batch, for messages; None for a stream."""
+        ...
+
+    def describe(self) -> dict[str, State]:
+        """Return what must be the same for a run to go on."""
+        ...
+
+    def close(self) -> None:
+        """End the workers; calling it again does nothing."""
+        ...
+
+
+def batches_of(
+    data: object,
+    *,
+    keys: Keys,
+    name: str,
+    batch_size: int | None = None,
+    shuffle: bool | None = None,
+    last_batch: str = "keep",
+    workers: int = 0,
+    collate: Callable[[list[Any]], Any] | None = None,
+    pin_memory: bool = False,
+) -> Batches[Any]:
+    """Return the batches of whatever data a user has.
+
+    Args:
+        data: Anything that :func:`as_dataset` takes, or an iterable of batches, a DataLoader for example.
+        keys: The keys of the run: the order of epoch e is under ``keys("order", e)``.
+        name: The argument's name for error messages, such as "train".
+        batch_size: Samples in a batch; None is 32.
+        shuffle: Whether each epoch has an order of its own; None is True for "train" and False otherwise.
+        last_batch: What becomes of a last batch that is too small: "keep" it, "drop" it, or "pad" it with the first
+            samples of the same epoch's order, which then count twice.
+        workers: How many threads (for torchflow's own sources and random maps) or processes (for Python of the user)
+            make batches ahead of time; 0 makes each when it is asked for. The batches are the same.
+        collate: From a list of samples to a batch; None is :func:`torchflow.data.collate`.
+        pin_memory: Whether batches go to page-locked memory, where there is CUDA.
+
+    Raises:
+        ArgumentTypeError: An argument of the wrong type, or an option for batches that are already made.
+        ArgumentValueError: An impossible value, or a dropped last batch that was the only one.
+        DataError: The data is empty, or is not what it was taken for.
+    """
+    size = arguments.whole_or_none("batch_size", batch_size)
+    order = None if shuffle is None else arguments.flag("shuffle", shuffle)
+    last = arguments.one_of("last_batch", last_batch, LAST_BATCH)
+    count = arguments.whole("workers", workers, minimum=0)
+    function = None if collate is None else arguments.function("collate", collate)
+    pinned = arguments.flag("pin_memory", pin_memory)
+    if yields_batches(data, name):
+        changed = None if last == "keep" else last
+        given: dict[str, object] = {
+            "batch_size": size,
+            "shuffle": order,
+            "last_batch": changed,
+            "workers": count or None,
+            "collate": function,
+        }
+        _refuse_options(name, data, [option for option, value in given.items() if value is not None])
+        return StreamBatches(data, keys, name)
+    source = as_dataset(data, name=name).source
+    cutting = Cutting(source.length, size or 32, (name == "train") if order is None else order, last)
+    if not cutting.batches:
+        remedy = f'Use a batch_size of at most {source.length}, or last_batch="keep".'
+        raise ArgumentValueError(
+            f'last_batch="drop" leaves none of {name}: {source.length} samples, batch_size {cutting.size}. {remedy}'
+        )
+    return DatasetBatches(source, keys, cutting, workers=count, collate=function, pin_memory=pinned)
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """How an epoch is ordered and cut into batches.
+
+    Args:
+        length: Samples of the dataset, at least 1.
+        size: Samples of a batch.
+        shuffle: Whether each epoch has an order of its own.
+        last: "keep", "drop" or "pad".
+    """
+
+    length: int
+    size: int
+    shuffle: bool
+    last: str
+
+    @property
+    def batches(self) -> int:
+        """How many batches an epoch has."""
+        return self.length // self.size if self.last == "drop" else -(-self.length // self.size)
+
+    @property
+    def samples(self) -> int:
+        """How many samples an epoch has, those that count twice included."""
+        return min(self.length, self.batches * self.size) if self.last != "pad" else self.batches * self.size
+
+    def cuts(self, order: Order, start: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield ``(indices, repeats)`` of every batch from ``start`` on: int64 (batch,); repeats is None for all 0."""
+        size, length = self.size, self.length
+        stop = min(length, self.batches * size)
+        whole = stop - stop % size if self.last == "pad" else stop
+        block = max(1, _BLOCK // size) * size
+        for begin in range(start * size, whole, block):
+            for indices in torch.split(order[begin : min(begin + block, whole)], size):
+                yield indices, None
+        if whole < stop and start < self.batches:
+            yield self._padded(order, whole)
+
+    def _padded(self, order: Order, begin: int) -> tuple[Tensor, Tensor]:
+        """Return the last batch, filled up from the front of the order, as often around as it takes."""
+        tail = order[begin : self.length]
+        missing = torch.arange(self.size - len(tail))
+        front = order[0 : min(self.length, len(missing))]
+        repeats = torch.cat((torch.zeros_like(tail), 1 + missing // self.length))
+        return torch.cat((tail, front.index_select(0, missing % self.length))), repeats
+
+
+class DatasetBatches:
+    """The batches of a dataset: any batch of any epoch is found at once, and nothing is remembered between them.
+
+    Args:
+        source: Where the samples are.
+        keys: The keys of the run.
+        cutting: How an epoch is ordered and cut.
+        workers: Threads or processes that read ahead.
+        collate: From a list of samples to a batch, or None.
+        pin_memory: Whether batches go to page-locked memory.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        keys: Keys,
+        cutting: Cutting,
+        *,
+        workers: int,
+        collate: Callable[[list[Any]], Any] | None,
+        pin_memory: bool,
+    ) -> None:
+        self.length: int | None = cutting.batches
+        self.samples: int | None = cutting.samples
+        self._source, self._keys, self._cutting, self._collate = source, keys, cutting, collate
+        self._workers = workers
+        self._pin = pin_memory and torch.cuda.is_available()
+        self._make: Callable[[Tensor, Draw], Any] = source.batch if collate is None else self._collated
+        self._processes: Processes | None = None
+        self._latest: tuple[int, Order] | None = None
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        """Return the batches of an epoch from batch ``start`` on; to begin late costs nothing."""
+        made = self._epoch(epoch, start)
+        return (map_leaves(_pinned, batch) for batch in made) if self._pin else made
+
+    def indices(self, epoch: int, batch: int) -> list[int] | None:
+        """Return the sample indices of one batch."""
+        cut = next(self._cutting.cuts(self._order(epoch), batch), None)
+        return None if cut is None else cut[0].tolist()
+
+    def describe(self) -> dict[str, State]:
+        """Return the length, the cut and the order; workers may change at a restart."""
+        cutting = self._cutting
+        return {
+            "kind": "dataset",
+            "type": self._source.lineage,
+            "length": cutting.length,
+            "batches": cutting.batches,
+            "batch_size": cutting.size,
+            "last_batch": cutting.last,
+            "order": algorithm_of(cutting.length, cutting.shuffle),
+        }
+
+    def close(self) -> None:
+        """End the worker processes."""
+        if self._processes is not None:
+            self._processes.close()
+            self._processes = None
+
+    def _epoch(self, epoch: int, start: int) -> Iterator[Any]:
+        draw = Draw(self._keys, epoch)
+        cuts = self._cutting.cuts(self._order(epoch), start)
+        if self._workers and self._source.foreign:
+            yield from self._in_processes(epoch, cuts)
+        elif self._workers:
+            yield from read_ahead(lambda cut: self._make(cut[0], _repeated(draw, *cut)), cuts, self._workers)
+        else:
+            make = self._make
+            for indices, repeats in cuts:
+                yield make(indices, draw if repeats is None else _repeated(draw, indices, repeats))
+
+    def _in_processes(self, epoch: int, cuts: Iterator[tuple[Tensor, Tensor | None]]) -> Iterator[Any]:
+        if self._processes is None:
+            self._source.prepare()  # what is done once is done here, not once in every worker
+            self._processes = Processes(self._answer, self._workers)
+        requests = (Request(epoch, indices.tolist(), None if repeats is None else repeats.tolist()) for indices, repeats in cuts)
+        yield from self._processes.run(requests)
+
+    def _answer(self, request: Request) -> Any:
+        """Return the batch of a request, in a worker process."""
+        indices = torch.tensor(request.indices)
+        repeats = None if request.repeats is None else torch.tensor(request.repeats)
+        return self._make(indices, _repeated(Draw(self._keys, request.epoch), indices, repeats))
+
+    def _collated(self, indices: Tensor, draw: Draw) -> Any:
+        """Return a batch made by the user's own function."""
+        samples = self._source.samples(indices, draw)
+        return guarded("collate", int(indices[0]), self._collate or list, samples)
+
+    def _order(self, epoch: int) -> Order:
+        """Return the order of an epoch; the latest is kept."""
+        latest = self._latest
+        if latest is None or latest[0] != epoch:
+            key = self._keys("order", epoch) if self._cutting.shuffle else None
+            latest = self._latest = (epoch, order_of(self._cutting.length, key))
+        return latest[1]
+
+
+def _repeated(draw: Draw, indices: Tensor, repeats: Tensor | None) -> Draw:
+    return draw if repeats is None else Draw(draw.keys, draw.epoch, indices, repeats)
+
+
+def _pinned(leaf: Any) -> Any:
+    return leaf.pin_memory() if isinstance(leaf, Tensor) and leaf.is_cpu else leaf
+
+
+def _refuse_options(name: str, data: object, options: list[str]) -> None:
+    if options:
+        raise ArgumentTypeError(
+            f"{' and '.join(options)} cannot be given beside {name}: a {type(data).__name__} yields batches that are already made. "
+            "Set them there, or pass the dataset itself."
+        )

@@ -1,0 +1,224 @@
+"""Dataset: an immutable description of samples, and its algebra."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, cast
+
+import torch
+from torch import Tensor
+
+from torchflow import arguments
+from torchflow.data import splits
+from torchflow.data.draw import Draw, first_draw
+from torchflow.data.maps import Cache, Filter, Map, MapBatch, MapRandom
+from torchflow.data.sources import Source
+from torchflow.data.views import Concat, Repeat, Select, Slice, Windows, Zip
+from torchflow.errors import ArgumentTypeError, ArgumentValueError
+from torchflow.types import T, U
+
+
+class Dataset(Generic[T]):
+    """An immutable description of samples; every method returns another and changes nothing.
+
+    Datasets come from the factories of :mod:`torchflow.data`. ``len(dataset)``, ``dataset[i]`` and iteration read
+    samples as they are in epoch 0 under seed 0; a run reads batches through :meth:`take_batch`, with its own draw.
+
+    Args:
+        source: The node that this dataset shows.
+    """
+
+    __slots__ = ("_source",)
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    @property
+    def source(self) -> Source:
+        """The node that this dataset shows."""
+        return self._source
+
+    def __len__(self) -> int:
+        return self._source.length
+
+    def __getitem__(self, index: int) -> T:
+        try:
+            place = operator.index(index)
+        except TypeError:
+            remedy = "Use dataset.select(indices) or dataset.skip(n).take(m) for several samples."
+            raise ArgumentTypeError(f"an index must be an int, got {arguments.shown(index)}. {remedy}") from None
+        length = len(self)
+        if not -length <= place < length:
+            raise IndexError(f"index {place} is out of range for a dataset of {length} samples")
+        return cast(T, self._source.samples(torch.tensor([place % length]), first_draw())[0])
+
+    def __iter__(self) -> Iterator[T]:
+        draw = first_draw()
+        for indices in torch.split(torch.arange(len(self)), 256 if self._source.columnar else 1):
+            yield from self._source.samples(indices, draw)
+
+    def __repr__(self) -> str:
+        return f"Dataset({len(self)} samples, {self._source.lineage})"
+
+    def take_batch(self, indices: Tensor | Sequence[int], draw: Draw | None = None) -> Any:
+        """Return the collated batch of some samples, in fresh tensors (batch, ...).
+
+        Args:
+            indices: int64, shape (batch,), from 0 to len - 1.
+            draw: The seed and epoch of random maps; None is epoch 0 under seed 0.
+
+        Raises:
+            ArgumentTypeError: The indices are not whole numbers.
+            ArgumentValueError: An index is out of range.
+            DataError: A function of the user failed, or the samples do not stack.
+        """
+        return self._source.batch(self._checked(indices), first_draw() if draw is None else draw)
+
+    def take_samples(self, indices: Tensor | Sequence[int], draw: Draw | None = None) -> list[T]:
+        """Return some samples, one by one; as :meth:`take_batch` before collating."""
+        return self._source.samples(self._checked(indices), first_draw() if draw is None else draw)
+
+    def map(self, function: Callable[[T], U]) -> Dataset[U]:
+        """Return the dataset of ``function(sample)``.
+
+        The global generators of torch, NumPy and :mod:`random` stand under the sample's key when it is called; for
+        augmentation :meth:`map_random` says so openly and is faster.
+        """
+        return Dataset(Map(self._source, arguments.function("function", function)))
+
+    def map_batch(self, function: Callable[[Any], Any]) -> Dataset[Any]:
+        """Return the dataset that a vectorised function makes of whole batches.
+
+        Args:
+            function: From a collated batch (batch, ...) to a batch of as many samples, where each row depends on that
+                row alone; otherwise results change with the batch size.
+        """
+        return Dataset(MapBatch(self._source, arguments.function("function", function)))
+
+    def map_random(self, function: Callable[[T, torch.Generator], U], *, name: str | None = None) -> Dataset[U]:
+        """Return the dataset of ``function(sample, generator)``, drawn anew in every epoch.
+
+        Args:
+            function: From a sample and a ``torch.Generator`` under the sample's key to a sample; it draws from nothing
+                but the generator.
+            name: Maps of one name draw equally, for an image and its mask in two datasets; None draws apart.
+        """
+        if name is not None and not isinstance(name, str):
+            raise ArgumentTypeError(f"name must be text or None, got {arguments.shown(name)}.")
+        return Dataset(MapRandom(self._source, arguments.function("function", function), name))
+
+    def filter(self, predicate: Callable[[T], object]) -> Dataset[T]:
+        """Return the samples that a predicate wants; all are read once, at the first need.
+
+        Raises:
+            ArgumentValueError: The dataset has a random map: its samples differ from epoch to epoch.
+        """
+        arguments.function("predicate", predicate)
+        self._refuse_random("filter")
+        return Dataset(Filter(self._source, predicate))
+
+    def cache(self) -> Dataset[T]:
+        """Return the dataset whose samples are made once and then kept in memory.
+
+        Raises:
+            ArgumentValueError: The dataset has a random map: it would draw no more.
+        """
+        self._refuse_random("cache")
+        return Dataset(Cache(self._source))
+
+    def select(self, indices: Tensor | Sequence[int]) -> Dataset[T]:
+        """Return the samples at some indices, in that order; they may repeat, and count from the end if negative."""
+        return Dataset(Select(self._source, self._checked(indices, negative=True).clone()))
+
+    def take(self, count: int) -> Dataset[T]:
+        """Return the first ``count`` samples, or all if there are fewer."""
+        return Dataset(Slice(self._source, 0, min(arguments.whole("count", count, minimum=0), len(self)), "take"))
+
+    def skip(self, count: int) -> Dataset[T]:
+        """Return all but the first ``count`` samples."""
+        start = min(arguments.whole("count", count, minimum=0), len(self))
+        return Dataset(Slice(self._source, start, len(self) - start, "skip"))
+
+    def concat(self, *others: Dataset[T]) -> Dataset[T]:
+        """Return the samples of this dataset and then those of the others."""
+        return Dataset(Concat([self._source, *_sources("concat", others)]))
+
+    def zip(self, *others: Dataset[Any]) -> Dataset[tuple[Any, ...]]:
+        """Return tuples of a sample of each dataset; random maps of the sides draw apart unless they share a name.
+
+        Raises:
+            ArgumentValueError: The datasets differ in length.
+        """
+        sources = [self._source, *_sources("zip", others)]
+        lengths = [source.length for source in sources]
+        if len(set(lengths)) > 1:
+            said = ", ".join(map(str, lengths))
+            raise ArgumentValueError(f"zip needs datasets of one length, got {said}. Use take({min(lengths)}) on the longer ones.")
+        return Dataset(Zip(sources))
+
+    def repeat(self, times: int) -> Dataset[T]:
+        """Return the samples ``times`` times over; random maps draw anew each time."""
+        return Dataset(Repeat(self._source, arguments.whole("times", times)))
+
+    def windows(self, length: int, stride: int = 1, horizon: int = 0) -> Dataset[Any]:
+        """Return runs of consecutive samples: tensors (length, ...), the first dimension being time.
+
+        Args:
+            length: Samples in a window.
+            stride: Samples between the starts of two windows.
+            horizon: Samples that follow the window; above 0 a sample is the pair (window, what follows).
+
+        Raises:
+            ArgumentValueError: The dataset is too short for one window.
+        """
+        steps, gap = arguments.whole("length", length), arguments.whole("stride", stride)
+        ahead = arguments.whole("horizon", horizon, minimum=0)
+        if steps + ahead > len(self):
+            raise ArgumentValueError(
+                f"a window of {steps} + {ahead} samples does not fit into {len(self)} samples. Use a shorter one."
+            )
+        return Dataset(Windows(self._source, steps, gap, ahead))
+
+    def split(self, *parts: float, seed: int = 0) -> tuple[Dataset[T], ...]:
+        """Return disjoint random parts that hold every sample exactly once.
+
+        Args:
+            parts: Fractions that sum to 1, whose sizes are rounded by largest remainder, or counts that sum to the length.
+            seed: Names the shuffle; equal seeds give equal parts.
+
+        Raises:
+            ArgumentTypeError: The parts mix fractions and counts, or are no numbers.
+            ArgumentValueError: They do not sum up, or a part would be empty.
+        """
+        pieces = splits.split(len(self), parts, arguments.seed("seed", seed))
+        return tuple(Dataset(Select(self._source, piece, "split")) for piece in pieces)
+
+    def kfold(self, folds: int, seed: int = 0) -> list[tuple[Dataset[T], Dataset[T]]]:
+        """Return ``folds`` pairs (train, valid); every sample is in exactly one ``valid``.
+
+        Raises:
+            ArgumentValueError: Fewer than 2 folds, or more than samples.
+        """
+        pairs = splits.kfold(len(self), arguments.whole("folds", folds, minimum=2), arguments.seed("seed", seed))
+        select = self._source
+        return [(Dataset(Select(select, train, "kfold")), Dataset(Select(select, valid, "kfold"))) for train, valid in pairs]
+
+    def _checked(self, indices: object, negative: bool = False) -> Tensor:
+        """Return indices as an int64 tensor (batch,), all in range."""
+        return splits.checked_indices(indices, len(self), negative)
+
+    def _refuse_random(self, verb: str) -> None:
+        if self._source.random:
+            raise ArgumentValueError(
+                f"{verb} cannot stand above a random map: the samples of {self._source.lineage} differ from epoch to epoch. "
+                f"Put {verb} before map_random."
+            )
+
+
+def _sources(verb: str, others: Sequence[object]) -> list[Source]:
+    """Return the nodes of other datasets."""
+    for other in others:
+        if not isinstance(other, Dataset):
+            raise ArgumentTypeError(f"{verb} takes datasets, got {arguments.shown(other)}. Wrap it with torchflow.data.as_dataset.")
+    return [other.source for other in others if isinstance(other, Dataset)]

@@ -1,0 +1,119 @@
+"""Whatever data a user has, as a Dataset."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable, Mapping, Sized
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
+
+from torchflow import arguments
+from torchflow.data.dataset import Dataset
+from torchflow.data.factories import from_arrays, from_tensors
+from torchflow.data.sources import Calls
+from torchflow.errors import ArgumentTypeError, DataError
+
+_TAKEN = "a Dataset, a tuple or dict of tensors or arrays, anything with __len__ and __getitem__, or an iterable of batches such as a DataLoader"
+
+
+def as_dataset(data: object, *, name: str = "data") -> Dataset[Any]:
+    """Return data as a Dataset.
+
+    A Dataset is itself. Tensors, arrays, and tuples or dicts of them are columns, whose rows are the samples; so is a
+    ``TensorDataset``. Anything else with ``__len__`` and ``__getitem__`` is a foreign dataset, read by Python.
+
+    Args:
+        data: The data.
+        name: The argument's name for error messages.
+
+    Raises:
+        ArgumentTypeError: It is no dataset; the message says what to do.
+        DataError: It is empty, or its length is no length.
+    """
+    dataset = _converted(data, name)
+    if not len(dataset):
+        raise DataError(f"{name} has no samples. Pass at least one.")
+    return dataset
+
+
+def yields_batches(data: object, name: str) -> bool:
+    """Return whether data is an iterable of batches, and not a dataset.
+
+    Raises:
+        ArgumentTypeError: It is a torch IterableDataset, which yields single samples.
+    """
+    if isinstance(data, IterableDataset):
+        raise ArgumentTypeError(
+            f"{name} is a torch IterableDataset, which yields samples one by one. Wrap it: DataLoader(data, batch_size=32), "
+            "or batch_size=None if it yields batches already."
+        )
+    if isinstance(data, (str, bytes, Mapping, Dataset, Tensor)) or hasattr(data, "__getitem__"):
+        return False
+    return isinstance(data, Iterable)
+
+
+def _converted(data: Any, name: str) -> Dataset[Any]:
+    if isinstance(data, Dataset):
+        return data
+    if type(data) is TensorDataset:  # what torch keeps in columns stays in columns
+        return from_tensors(*data.tensors) if len(data.tensors) > 1 else from_tensors((data.tensors[0],))
+    if type(data) is Subset and type(data.dataset) is TensorDataset:
+        return _converted(data.dataset, name).select(list(data.indices))
+    if _is_column(data) or (isinstance(data, (tuple, Mapping)) and _all_columns(data)):
+        return from_tensors(data) if _has_tensors(data) else from_arrays(data)
+    _refuse(data, name)
+    return Dataset(Calls(data.__getitem__, _length(data, name), _type_name(data)))
+
+
+def _refuse(data: object, name: str) -> None:
+    """Raise for everything that has no samples."""
+    found = arguments.shown(data)
+    if hasattr(data, "columns") and hasattr(data, "to_numpy"):
+        raise ArgumentTypeError(f"{name} is a table. Use torchflow.data.from_frame(frame, target=...), which says what is learnt.")
+    if isinstance(data, (str, bytes)):
+        raise ArgumentTypeError(f"{name} must be {_TAKEN}, got {found}. Read a file with torchflow.data.from_csv.")
+    if isinstance(data, Mapping):
+        wrong = next(
+            (f"[{key!r}] is {arguments.shown(value)}" for key, value in data.items() if not _is_column(value)), "it is empty"
+        )
+        raise ArgumentTypeError(f"{name} is a dict, whose values must be tensors or arrays: {wrong}.")
+    if isinstance(data, type):
+        raise ArgumentTypeError(f"{name} must be an object, got the class {data.__name__}. Call it: {data.__name__}(...).")
+    if isinstance(data, (DataLoader, IterableDataset)) or (isinstance(data, Iterable) and not hasattr(data, "__getitem__")):
+        remedy = "Pass its dataset, or make one with torchflow.data.from_iterable."
+        raise ArgumentTypeError(f"{name} must have samples by index, and a {type(data).__name__} only yields. {remedy}")
+    if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
+        raise ArgumentTypeError(f"{name} must be {_TAKEN}, got {found}.")
+
+
+def _length(data: Sized, name: str) -> int:
+    """Return the length that a foreign dataset says that it has."""
+    try:
+        length: object = type(data).__len__(data)
+    except Exception as error:
+        raise DataError(f"len({name}) failed: it raised {type(error).__name__}: {error}. Correct its __len__.") from error
+    if isinstance(length, bool) or not isinstance(length, numbers.Integral) or int(length) < 0:
+        raise DataError(f"len({name}) must be a whole number from 0 on, got {arguments.shown(length)}. Correct its __len__.")
+    return int(length)
+
+
+def _is_column(value: object) -> bool:
+    return isinstance(value, (Tensor, np.ndarray))
+
+
+def _all_columns(data: Any) -> bool:
+    values = list(data.values() if isinstance(data, Mapping) else data)
+    return bool(values) and all(_is_column(value) or (isinstance(value, (tuple, dict)) and _all_columns(value)) for value in values)
+
+
+def _has_tensors(data: Any) -> bool:
+    values = data.values() if isinstance(data, Mapping) else data if isinstance(data, tuple) else [data]
+    return all(isinstance(value, torch.Tensor) for value in values)
+
+
+def _type_name(data: object) -> str:
+    return type(data).__name__

@@ -1,0 +1,201 @@
+"""Where samples come from: the nodes under a Dataset, and the leaves among them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchflow.data.collate import collate, copied, rows
+from torchflow.data.draw import Draw
+from torchflow.errors import DataError
+from torchflow.randomness import preserved, seed_globals
+from torchflow.tree import leaves, map_leaves
+
+
+class Source(ABC):
+    """A node of the tree under a Dataset: a length, and two ways to read samples.
+
+    Indices are int64 tensors of shape (batch,), all from 0 to length - 1; whoever calls has checked them.
+    """
+
+    parents: tuple[Source, ...] = ()
+
+    @property
+    @abstractmethod
+    def length(self) -> int:
+        """How many samples there are."""
+
+    @property
+    @abstractmethod
+    def lineage(self) -> str:
+        """How the node was made, like ``from_tensors.select``."""
+
+    @property
+    def foreign(self) -> bool:
+        """Whether Python of the user runs that may draw from the global generators."""
+        return any(parent.foreign for parent in self.parents)
+
+    @property
+    def random(self) -> bool:
+        """Whether a random map is in the tree, so that samples differ from epoch to epoch."""
+        return any(parent.random for parent in self.parents)
+
+    @property
+    def columnar(self) -> bool:
+        """Whether a batch costs no Python call a sample."""
+        return all(parent.columnar for parent in self.parents)
+
+    @abstractmethod
+    def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
+        """Return the samples, each one's tensors its own."""
+
+    def batch(self, indices: Tensor, draw: Draw) -> Any:
+        """Return the collated samples: fresh tensors with a leading dimension (batch, ...)."""
+        roots = indices if draw.roots is None else draw.roots
+        return collate(self.samples(indices, draw), roots.tolist())
+
+    def prepare(self) -> None:
+        """Do now what is done once, before worker processes copy the tree."""
+        for parent in self.parents:
+            parent.prepare()
+
+
+class Columns(Source):
+    """Samples are the rows of a tree of tensors.
+
+    Args:
+        tree: Tensors of shape (samples, ...), nested as the samples are.
+        lineage: The factory's name.
+    """
+
+    random = foreign = False
+    columnar = True
+
+    def __init__(self, tree: Any, lineage: str) -> None:
+        self.tree = tree
+        self._lineage = lineage
+        first: Tensor = next(leaves(tree))
+        self._length = first.shape[0]
+        self._device = None if first.is_cpu else first.device
+        self._flat = type(tree) is tuple and all(isinstance(column, Tensor) for column in tree)
+
+    @property
+    def length(self) -> int:
+        """How many rows there are."""
+        return self._length
+
+    @property
+    def lineage(self) -> str:
+        """The factory's name."""
+        return self._lineage
+
+    def batch(self, indices: Tensor, draw: Draw) -> Any:
+        """Return the rows: one ``index_select`` a column, which copies."""
+        if self._device is not None:
+            indices = torch.as_tensor(indices, device=self._device)
+        tree = self.tree
+        if self._flat:  # the common case, without a recursion
+            return tuple([column.index_select(0, indices) for column in tree])
+        return map_leaves(lambda column: column.index_select(0, indices), tree)
+
+    def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
+        """Return the rows one by one."""
+        return rows(self.batch(indices, draw), len(indices))
+
+
+class Items(Source):
+    """Samples that lie in memory, one Python object each.
+
+    Args:
+        items: The samples; they are copied when read, so that nobody writes into them.
+        lineage: The factory's name.
+    """
+
+    random = foreign = columnar = False
+
+    def __init__(self, items: Sequence[Any], lineage: str) -> None:
+        self._items = items
+        self._lineage = lineage
+
+    @property
+    def length(self) -> int:
+        """How many samples there are."""
+        return len(self._items)
+
+    @property
+    def lineage(self) -> str:
+        """The factory's name."""
+        return self._lineage
+
+    def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
+        """Return copies of the samples."""
+        return [copied(self._items[index]) for index in indices.tolist()]
+
+
+class Calls(Source):
+    """Samples that a function of the user makes from an index.
+
+    Before each call the global generators of torch, NumPy and :mod:`random` are put under the sample's key, and
+    afterwards they are what they were.
+
+    Args:
+        function: From an index to a sample: a function, or the ``__getitem__`` of a foreign dataset.
+        length: How many samples.
+        lineage: What the error messages and checkpoints call it.
+    """
+
+    random = columnar = False
+    foreign = True
+
+    def __init__(self, function: Callable[[int], Any], length: int, lineage: str) -> None:
+        self._function = function
+        self._length = length
+        self._lineage = lineage
+
+    @property
+    def length(self) -> int:
+        """How many samples there are."""
+        return self._length
+
+    @property
+    def lineage(self) -> str:
+        """What was wrapped."""
+        return self._lineage
+
+    def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
+        """Call the function once a sample."""
+        made = keyed_calls(self._function, indices.tolist(), indices, draw, self._lineage)
+        for index, sample in zip(indices.tolist(), made, strict=True):
+            if sample is None:
+                raise DataError(f"{self._lineage} returned None for index {index}. Return a sample, or leave the index out.")
+        return made
+
+
+def keyed_calls(function: Callable[[Any], Any], values: Sequence[Any], indices: Tensor, draw: Draw, place: str) -> list[Any]:
+    """Return ``function`` of every value, each called with the global generators under its sample's key."""
+    made = []
+    with preserved():
+        for value, number, index in zip(values, draw.numbers(indices), indices.tolist(), strict=True):
+            seed_globals(number)
+            made.append(guarded(place, index, function, value))
+    return made
+
+
+def guarded(place: str, index: int, function: Callable[..., Any], *values: Any) -> Any:
+    """Call a function of the user; whatever it raises, StopIteration and SystemExit too, names the sample.
+
+    Raises:
+        DataError: The function raised; its exception is the cause.
+    """
+    try:
+        return function(*values)
+    except MemoryError:
+        raise
+    except (Exception, SystemExit) as error:
+        # StopIteration would end the loop above as if the epoch were over, SystemExit would end a worker in silence
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise DataError(f"{place} failed at sample {index}: it raised {said}. Its own traceback stands above this one.") from error

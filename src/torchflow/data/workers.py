@@ -1,0 +1,184 @@
+"""Reading ahead: threads for code that draws from generators, processes for code that draws from the globals."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.reduction
+import signal
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from torchflow.errors import DataError
+from torchflow.randomness import generator
+from torchflow.tree import leaves, map_leaves
+
+R = TypeVar("R")
+SECONDS_TO_ANSWER = 300
+"""How long a worker process may take for one batch before it counts as hanging."""
+_AHEAD = 2  # batches under way for each worker
+_PLAIN = (Tensor, np.ndarray, np.generic, bool, int, float, complex, str, bytes, type(None))
+
+
+class Request(NamedTuple):
+    """What a worker process is asked for: plain numbers."""
+
+    epoch: int
+    indices: list[int]
+    repeats: list[int] | None
+
+
+def read_ahead(make: Callable[[R], Any], requests: Iterable[R], threads: int) -> Iterator[Any]:
+    """Yield ``make(request)`` for every request, in order, made ahead of time by threads.
+
+    At most two batches a thread are under way. What a thread raises is raised here, with its own traceback. Leaving
+    early ends the threads.
+    """
+    waiting: deque[Future[Any]] = deque()
+    remaining = iter(requests)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="torchflow-read-ahead")
+    try:
+        waiting.extend(pool.submit(make, request) for request in islice(remaining, threads * _AHEAD))
+        while waiting:
+            made = waiting.popleft().result()
+            waiting.extend(pool.submit(make, request) for request in islice(remaining, 1))
+            yield made
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Processes:
+    """Worker processes, kept from epoch to epoch, through torch's DataLoader.
+
+    Args:
+        answer: From a request to a batch; it runs in the workers.
+        workers: How many, at least 1.
+    """
+
+    def __init__(self, answer: Callable[[Request], Any], workers: int) -> None:
+        self._answer = answer
+        self._workers = workers
+        self._idle: list[tuple[_Plan, DataLoader[Any]]] = []
+
+    def run(self, requests: Iterable[Request]) -> Iterator[Any]:
+        """Yield the batch of every request, in order.
+
+        Raises:
+            DataError: A sample could not be made, or a worker died or hung; the message names the samples.
+        """
+        plan, loader = self._idle.pop() if self._idle else self._started()
+        plan.requests = iter(requests)
+        made = iter(loader)
+        while True:
+            try:
+                batch = next(made, _END)
+            except Exception as error:
+                raise DataError(f"a worker process failed while making {plan.place()}: {error}") from error
+            if batch is _END:
+                break
+            if isinstance(batch, _Failure):
+                raise DataError(f"{batch.message}\n\nIn the worker process:\n{batch.traceback}")
+            plan.pending.popleft()
+            yield batch
+        if plan.pending:
+            raise DataError(f"the worker processes ended before making {plan.place()}. Use workers=0 to see why.")
+        self._idle.append((plan, loader))  # only workers that have nothing left to do serve again
+
+    def close(self) -> None:
+        """End the idle processes; those of an epoch end with its iterator."""
+        self._idle.clear()
+
+    def _started(self) -> tuple[_Plan, DataLoader[Any]]:
+        plan = _Plan()
+        loader: DataLoader[Any] = DataLoader(
+            _Answers(self._answer),
+            batch_size=None,
+            sampler=cast(Any, plan),
+            num_workers=self._workers,
+            collate_fn=_as_it_is,
+            timeout=SECONDS_TO_ANSWER,
+            worker_init_fn=_begin,
+            generator=generator(0),  # a private one: the DataLoader draws from it instead of from the user's
+            multiprocessing_context=multiprocessing.get_context("fork") if sys.platform == "linux" else None,
+            persistent_workers=True,
+            prefetch_factor=_AHEAD,
+        )
+        return plan, loader
+
+
+class _Plan:
+    """The sampler: hands out the requests of an epoch, and remembers which batches are under way."""
+
+    def __init__(self) -> None:
+        self.requests: Iterator[Request] = iter(())
+        self.pending: deque[list[int]] = deque()
+
+    def __iter__(self) -> Iterator[Request]:
+        self.pending.clear()
+        for request in self.requests:
+            self.pending.append(request.indices)
+            yield request
+
+    def place(self) -> str:
+        """Return which samples are waited for."""
+        if not self.pending:
+            return "the first batch"
+        indices = self.pending[0]
+        more = f" and {len(indices) - 8} more" if len(indices) > 8 else ""
+        return f"the batch of samples {', '.join(map(str, indices[:8]))}{more}"
+
+
+class _Failure(NamedTuple):
+    """An exception as text: the exception itself may not travel between processes."""
+
+    message: str
+    traceback: str
+
+
+class _Answers(Dataset[Any]):
+    """What the DataLoader takes for its dataset: from a request to a batch or a failure."""
+
+    def __init__(self, answer: Callable[[Request], Any]) -> None:
+        self._answer = answer
+
+    def __getitem__(self, request: Request) -> Any:
+        try:
+            batch = self._answer(request)
+            _check_travels(batch)
+        except Exception as error:
+            return _Failure(str(error), traceback.format_exc())
+        return batch
+
+
+def _check_travels(batch: Any) -> None:
+    """Check that a batch can be sent: otherwise the queue drops it, and the reader waits for ever."""
+    if isinstance(batch, Tensor) or (
+        type(batch) in (tuple, list, dict) and all(isinstance(leaf, _PLAIN) for leaf in leaves(batch))
+    ):
+        return
+    try:
+        multiprocessing.reduction.ForkingPickler.dumps(map_leaves(lambda leaf: 0 if isinstance(leaf, Tensor) else leaf, batch))
+    except Exception as error:
+        remedy = "Define its class at the top of a module, return tensors, or use workers=0."
+        raise DataError(f"a batch of type {type(batch).__name__} cannot be sent between processes: {error}. {remedy}") from error
+
+
+def _begin(worker: int) -> None:
+    """Leave signals to the main process, and let it end this one, whatever handlers were inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_END = object()
