@@ -1,0 +1,344 @@
+"""The store: the folder of one run, its checkpoints and their life.
+
+::
+
+    run/
+      run.json      what the run was started with
+      lock          the lease of the process that writes
+      best.json     pointers, replaced in one piece; hints only
+      checkpoints/
+        step-000000120/       immutable once visible
+        step-000000120-r1/    the same step saved again, with another content
+        .tmp-.../             being written or removed; swept by the next holder of the lease
+        .bad-.../             rejected, kept for a person to look at
+        .aside-.../           later steps that an explicitly chosen earlier one has overtaken
+
+A step that is saved again with another content (the end of a fit, say, at the update of the last regular save) gets
+the next *revision*: a second folder beside the first, which wins from the moment it is visible. So there is no moment
+without a valid checkpoint of the step; the earlier revision goes at the next :meth:`Store.prune`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from torchflow.arguments import whole
+from torchflow.checkpoint.compare import differences
+from torchflow.checkpoint.files import FILES, FileSystem, discard
+from torchflow.checkpoint.lease import Lease
+from torchflow.checkpoint.manifest import CheckpointName, checkpoint_name
+from torchflow.checkpoint.reading import Loaded, read_checkpoint, verify_checkpoint
+from torchflow.checkpoint.run_file import RUN, read_pointer, read_run, write_pointer, write_run
+from torchflow.checkpoint.writing import TEMPORARY, Draft, commit, make_draft
+from torchflow.errors import CheckpointError, CorruptCheckpointError, MismatchError
+from torchflow.types import State
+
+CHECKPOINTS = "checkpoints"
+LOCK = "lock"
+
+
+class Store:
+    """The checkpoints of one run; constructing it touches nothing on the disk.
+
+    Reading needs no lease. Everything that writes needs :meth:`open` first, best as ``with store: ...``'s first line,
+    so that the lease is given back.
+
+    Args:
+        folder: The folder of the run.
+        files: The disk.
+    """
+
+    def __init__(self, folder: Path, *, files: FileSystem = FILES) -> None:
+        self.folder = folder
+        self._checkpoints = folder / CHECKPOINTS
+        self._files = files
+        self._lease: Lease | None = None
+        self._parent: int | None = None
+        self._verified: set[CheckpointName] = set()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def is_used(self) -> bool:
+        """Say whether the folder holds anything beside a lock and unfinished temporary files.
+
+        Raises:
+            CheckpointError: Something other than a folder is there, or it cannot be read.
+        """
+        try:
+            names = os.listdir(self.folder)
+            within = os.listdir(self._checkpoints) if CHECKPOINTS in names and self._checkpoints.is_dir() else []
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.folder} is no readable folder: {error.strerror or error}; choose another path."
+            ) from error
+        lasting = [name for name in names if name not in (LOCK, CHECKPOINTS) and not name.startswith(TEMPORARY)]
+        return bool(lasting) or any(not name.startswith(TEMPORARY) for name in within)
+
+    def set_aside(self) -> Path:
+        """Rename the folder to ``name.1``, or the first number that is free, and return the new path.
+
+        Raises:
+            CheckpointError: The run is in use, or the folder cannot be renamed.
+        """
+        self.close()
+        folder = Path(os.path.abspath(self.folder))
+        try:
+            with_lock = Lease(folder / LOCK)
+            try:
+                number = 1
+                while os.path.lexists(target := folder.with_name(f"{folder.name}.{number}")):
+                    number += 1
+                self._files.rename(folder, target)
+            finally:
+                with_lock.release()
+            self._files.sync_folder(folder.parent)
+        except OSError as error:
+            raise CheckpointError(f"{folder} cannot be set aside: {error.strerror or error}; choose another folder.") from error
+        self._parent = None
+        self._verified.clear()
+        return target
+
+    def open(self, run: Mapping[str, State]) -> None:
+        """Create the folder, take the lease, keep what the run was started with, and sweep what a killed run left.
+
+        Args:
+            run: What must not change during a run, without tensors: seed, plan, order algorithm. Written once; later
+                it is compared with what is stored, and what is stored stays.
+
+        Raises:
+            CheckpointError: The run is in use by another process, or the disk refuses.
+            MismatchError: The folder holds a run that was started with something else; nothing was changed.
+            StateError: ``run`` is not in the state language.
+        """
+        if self._lease is not None:
+            raise CheckpointError(f"{self.folder} is already open in this store; close it first.")
+        try:
+            self._make_folders(self._checkpoints)
+            self._lease = Lease(self.folder / LOCK)
+            self._keep_run(run)
+            for folder in (self.folder, self._checkpoints):
+                for name in sorted(os.listdir(folder)):
+                    if name.startswith(TEMPORARY):
+                        discard(self._files, folder / name)
+        except OSError as error:
+            self.close()
+            raise CheckpointError(f"{self.folder} cannot be opened: {error.strerror or error}.") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the lease back; a second time does nothing."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.release()
+
+    def publish(self, step: int, state: Mapping[str, State], *, environment: Mapping[str, State]) -> Path:
+        """Save a state, and return the path of the checkpoint once it is safely on the disk.
+
+        A step that is already there with the very same content is left as it is; with another content it gets the
+        next revision, which wins. A kill at any moment leaves the old or the new one, whole.
+
+        Args:
+            step: The number of updates that the state has seen.
+            state: The state tree; it is copied first and only read.
+            environment: The fingerprint (:func:`fingerprint`).
+
+        Raises:
+            StateError: A value that a checkpoint cannot hold, named by its path; nothing was written.
+            CheckpointError: The lease is not held any more, or the disk refused: older checkpoints are untouched.
+        """
+        whole("step", step, minimum=0)
+        self._held().check()
+        names = self._names()
+        earlier = [name for name in names if name.step == step]
+        name = CheckpointName(step, earlier[-1].revision + 1 if earlier else 0)
+        parent = self._parent if self._parent is not None and self._parent <= step else None
+        draft = make_draft(name, state, parent, environment)
+        if earlier and self._is_same(draft, earlier[-1]):
+            path = self._checkpoints / str(earlier[-1])
+            self._guarded(f"save step {step} to {path}", lambda: self._files.sync_folder(self._checkpoints))
+        else:
+            path = commit(self._checkpoints, draft, self._files)
+            self._verified.add(name)
+        self._parent = step
+        self._overtake([name for name in names if name.step > step])
+        return path
+
+    def steps(self) -> list[int]:
+        """Return the steps that are published, ascending, by their names alone."""
+        return sorted({name.step for name in self._names()})
+
+    def load(self, step: int | None = None) -> Loaded | None:
+        """Read and verify a checkpoint.
+
+        Args:
+            step: The one to read. None: the newest one that is sound; every newer one is reported in a
+                ``UserWarning`` and, if the lease is held, renamed to ``.bad-...``, never deleted.
+
+        Returns:
+            The checkpoint, or None if there is none at all.
+
+        Raises:
+            CorruptCheckpointError: The step that was asked for is not sound, or none is (and then none is renamed).
+            CheckpointError: The step that was asked for is not there.
+        """
+        names = self._names()
+        if step is not None:
+            wanted = [name for name in names if name.step == whole("step", step, minimum=0)]
+            if not wanted:
+                raise CheckpointError(f"{self._checkpoints} has no step {step}; it has {self.steps()}.")
+            return self._accepted(wanted[-1])
+        rejected: list[tuple[CheckpointName, CorruptCheckpointError]] = []
+        for name in reversed(names):
+            try:
+                loaded = self._accepted(name)
+            except CorruptCheckpointError as error:
+                rejected.append((name, error))
+                continue
+            for bad, reason in rejected:
+                self._report(bad, reason, name)
+            return loaded
+        if rejected:
+            reasons = "\n".join(str(error) for _, error in rejected)
+            raise CorruptCheckpointError(
+                f"None of the {len(rejected)} checkpoints in {self._checkpoints} is sound; restore a copy, or start anew "
+                f"with resume=False, which sets the folder aside:\n{reasons}"
+            ) from rejected[0][1]
+        return None
+
+    def prune(self, keep: int, protect: Collection[int] = ()) -> None:
+        """Remove old checkpoints: the newest ``keep`` steps stay, and all of ``protect``.
+
+        Whatever is asked for, two verified checkpoints remain where there are two. Each one that goes vanishes by one
+        rename before its files are removed.
+
+        Raises:
+            CheckpointError: The lease is not held, or the disk refused.
+        """
+        whole("keep", keep)
+        self._held().check()
+        names = self._names()
+        staying = {*sorted({name.step for name in names})[-keep:], *protect}
+        kept = [name for name in {name.step: name for name in names}.values() if name.step in staying]
+        going = [name for name in names if name not in kept]
+        sound = sum(1 for name in reversed(kept) if self._is_sound(name)) if going else 0
+        for name in reversed(going):
+            if sound < 2 and self._is_sound(name):
+                sound += 1
+                continue
+            self._guarded(f"remove {name}", lambda name=name: self._remove(name))  # type: ignore[misc]
+
+    def point(self, name: str, step: int) -> None:
+        """Let ``<name>.json`` point at a step, replacing what it pointed at in one piece.
+
+        Raises:
+            ArgumentValueError: The name is no short word in lower case.
+            CheckpointError: The lease is not held, or the disk refused.
+        """
+        whole("step", step, minimum=0)
+        self._held().check()
+        self._guarded(f"point {name} at step {step}", lambda: write_pointer(self._files, self.folder, name, step))
+
+    def pointed(self, name: str) -> int | None:
+        """Return the step that a pointer names, or None; a hint: the step may be gone."""
+        return read_pointer(self.folder, name)
+
+    def _names(self) -> list[CheckpointName]:
+        try:
+            found = (checkpoint_name(entry) for entry in os.listdir(self._checkpoints))
+            return sorted(name for name in found if name is not None)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise CheckpointError(f"{self._checkpoints} cannot be listed: {error.strerror or error}.") from error
+
+    def _accepted(self, name: CheckpointName) -> Loaded:
+        loaded = read_checkpoint(self._checkpoints / str(name))
+        self._verified.add(name)
+        self._parent = name.step
+        return loaded
+
+    def _report(self, bad: CheckpointName, reason: CorruptCheckpointError, chosen: CheckpointName) -> None:
+        text = f"{bad} is not sound and {chosen} is used instead: {reason}"
+        if self._lease is not None:
+            aside = self._checkpoints / f".bad-{bad}-{secrets.token_hex(4)}"
+            self._guarded(f"rename {bad}", lambda: self._files.rename(self._checkpoints / str(bad), aside))
+            text += f" It is kept as {aside.name}."
+        warnings.warn(text, stacklevel=3)
+
+    def _overtake(self, later: list[CheckpointName]) -> None:
+        """Put steps aside that belong to a future which an earlier checkpoint was chosen instead of."""
+        for name in later:
+            aside = self._checkpoints / f".aside-{name}-{secrets.token_hex(4)}"
+            self._guarded(f"rename {name}", lambda name=name, aside=aside: self._files.rename(self._checkpoints / str(name), aside))  # type: ignore[misc]
+            warnings.warn(f"{name} belongs to a future that this run did not take; it is kept as {aside.name}.", stacklevel=3)
+
+    def _is_same(self, draft: Draft, name: CheckpointName) -> bool:
+        try:
+            stored = verify_checkpoint(self._checkpoints / str(name))
+        except CorruptCheckpointError:
+            return False
+        return stored.files == draft.manifest.files and stored.environment == draft.manifest.environment
+
+    def _is_sound(self, name: CheckpointName) -> bool:
+        if name not in self._verified:
+            try:
+                verify_checkpoint(self._checkpoints / str(name))
+            except CorruptCheckpointError:
+                return False
+            self._verified.add(name)
+        return True
+
+    def _remove(self, name: CheckpointName) -> None:
+        gone = self._checkpoints / f"{TEMPORARY}{name}-{secrets.token_hex(8)}"
+        self._files.rename(self._checkpoints / str(name), gone)
+        self._verified.discard(name)
+        discard(self._files, gone)
+
+    def _keep_run(self, run: Mapping[str, State]) -> None:
+        path = self.folder / RUN
+        if os.path.lexists(path):
+            try:
+                found = differences(read_run(self.folder), run)
+            except CorruptCheckpointError as error:
+                aside = self.folder / f".bad-{RUN}-{secrets.token_hex(4)}"
+                self._files.rename(path, aside)
+                warnings.warn(f"{error} It is kept as {aside.name} and written anew.", stacklevel=4)
+            else:
+                if found:
+                    raise MismatchError(
+                        f"{self.folder} holds a run that was started with something else; choose another folder, or set "
+                        "this one aside with resume=False:\n" + "\n".join(found),
+                        found,
+                    )
+                return
+        write_run(self._files, self.folder, run)
+
+    def _make_folders(self, folder: Path) -> None:
+        if not folder.is_dir():
+            self._make_folders(folder.parent)
+            self._files.make_folder(folder)
+            self._files.sync_folder(folder.parent)
+
+    def _held(self) -> Lease:
+        if self._lease is None:
+            raise CheckpointError(f"{self.folder} is not open for writing; call open(...) first.")
+        return self._lease
+
+    def _guarded(self, action: str, operation: Callable[[], None]) -> None:
+        try:
+            operation()
+        except OSError as error:
+            raise CheckpointError(f"{self.folder}: cannot {action}: {error.strerror or error}.") from error
