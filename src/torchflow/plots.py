@@ -30,6 +30,7 @@ STYLES = (
 )
 LOG_FROM_RATIO = 30.0  # curves that span more than this are read on a log scale
 MARKERS_ON_A_CURVE = 12
+LETTERS_ACROSS = 110  # of a legend, at its font size and the figure's width
 
 
 def history(history: History, path: str | os.PathLike[str] | None = None, names: Sequence[str] | None = None) -> Figure:
@@ -58,6 +59,7 @@ def history(history: History, path: str | os.PathLike[str] | None = None, names:
     for axis, (kind, members) in zip(axes, panels.items(), strict=True):
         _draw_panel(axis, history, kind, members)
     axes[-1].set_xlabel("epochs finished" if _has_epochs(history) else "updates")
+    axes[-1].set_xlim(left=0)
     axes[-1].xaxis.set_major_locator(importlib.import_module("matplotlib.ticker").MaxNLocator(nbins="auto", integer=True))
     if target is not None:
         figure.savefig(target, dpi=150)
@@ -73,7 +75,7 @@ def _panels(history: History, names: Sequence[str] | None) -> dict[str, list[str
     if not names:
         raise ArgumentValueError("there is nothing to draw: the history holds no values yet, or names is empty.")
     panels: dict[str, list[str]] = {}
-    for name in dict.fromkeys(names):
+    for name in sorted(dict.fromkeys(names), key=lambda name: not name.startswith("train/")):
         history[name]  # a KeyError that lists the names
         panels.setdefault(name.rpartition("/")[2], []).append(name)
     return panels
@@ -111,12 +113,20 @@ def _draw_panel(axis: Axes, history: History, kind: str, members: Sequence[str])
         _mark_best(axis, history, members)
     if seen and min(seen) > 0 and max(seen) / min(seen) > LOG_FROM_RATIO:
         axis.set_yscale("log")
-    axis.set_ylabel(kind)
+    axis.set_ylabel(kind, parse_math=False)
     axis.grid(visible=True, color="0.9", linewidth=0.8)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
+    _add_legend(axis)
+
+
+def _add_legend(axis: Axes) -> None:
+    widths = [len(label) + 6 for label in axis.get_legend_handles_labels()[1]]  # 6 for the line's sample
+    columns = len(widths) if sum(widths) <= LETTERS_ACROSS else max(1, LETTERS_ACROSS // max(widths))
     # Above the panel no curve can run through it.
-    axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=min(3, len(members) + 1), frameon=False, fontsize=9)
+    legend = axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns, frameon=False, fontsize=9)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a "$" in a name is a dollar
 
 
 def _mark_best(axis: Axes, history: History, members: Sequence[str]) -> None:
@@ -127,12 +137,21 @@ def _mark_best(axis: Axes, history: History, members: Sequence[str]) -> None:
     value, place = min(finite)
     where = f"epoch {place:.4g}" if _has_epochs(history) else f"update {place:.0f}"
     axis.axvline(place, color="0.5", linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
-    axis.plot([place], [value], linestyle="none", marker="*", markersize=13, markerfacecolor="white",
-        markeredgecolor="black", zorder=5, label=f"best {name}: {value:.4g} at {where}")  # fmt: skip
+    axis.plot(
+        [place],
+        [value],
+        linestyle="none",
+        marker="*",
+        markersize=13,
+        markerfacecolor="white",
+        markeredgecolor="black",
+        zorder=5,
+        label=f"best {name}: {value:.4g} at {where}",
+    )
 
 
 def _has_epochs(history: History) -> bool:
-    return not all(math.isnan(place) for name in history.names for place in history.epochs(name))
+    return not math.isnan(history.epochs(history.names[0])[0])  # NaN in every row or in none
 
 
 def _places(history: History, name: str) -> list[Any]:

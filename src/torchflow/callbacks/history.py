@@ -74,7 +74,7 @@ class History(Callback):
         row = self._rows[-1]
         if ended:
             row.epoch, row.ended = progress.epoch, True
-        row.metrics.update({name: float(value) for name, value in metrics.items()})
+        row.metrics = {name: float(value) for name, value in {**metrics, **row.metrics, **metrics}.items()}
 
     @property
     def rows(self) -> list[dict[str, float]]:

@@ -129,7 +129,7 @@ def verdict(rule: Rule, judged: Judged) -> Stop | None:
         out_of_patience = _position(rule.patience, judged.progress) >= _shifted(rule.patience, judged.since)
     else:
         out_of_patience = judged.stale >= rule.patience
-    return Stop(_tired(rule, judged, judged.since)) if out_of_patience and judged.stale else None
+    return Stop(_tired(rule, judged, judged.since)) if out_of_patience else None
 
 
 def _tired(rule: Rule, judged: Judged, since: Progress) -> str:
