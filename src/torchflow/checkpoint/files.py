@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +27,10 @@ _READ = (
     | getattr(os, "O_BINARY", 0)
 )
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+TEMPORARY = ".tmp-"
+"""How names begin that nobody but their writer may rely on; the next run sweeps them away."""
 
 
 class FileSystem:
@@ -91,11 +96,11 @@ def write_file(files: FileSystem, path: Path, chunks: Iterable[memoryview]) -> N
         files.close(descriptor)
 
 
-def replace_file(files: FileSystem, path: Path, data: bytes, nonce: str) -> None:
-    """Write a small file so that at every moment either the old one or the new one is there, whole."""
-    temporary = path.with_name(f".tmp-{path.name}-{nonce}")
+def replace_file(files: FileSystem, path: Path, chunks: Iterable[memoryview]) -> None:
+    """Write a file so that at every moment either the old one or the new one is there, whole."""
+    temporary = path.with_name(f"{TEMPORARY}{path.name[:40]}-{secrets.token_hex(8)}")  # a long name must not become too long
     try:
-        write_file(files, temporary, [memoryview(data)])
+        write_file(files, temporary, chunks)
         files.rename(temporary, path)
     except Exception:
         discard(files, temporary)

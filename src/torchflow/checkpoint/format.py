@@ -14,12 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from torchflow.arguments import shown
 from torchflow.checkpoint.json_text import parse
-from torchflow.checkpoint.shards import DTYPE_NAMES
+from torchflow.checkpoint.tensors import check_tensor, snapshot, view_of
 from torchflow.errors import CorruptCheckpointError, StateError
 from torchflow.types import State
 
@@ -132,9 +131,9 @@ class _Encoder:
         return branch
 
     def _tensor(self, tensor: Tensor, path: tuple[str, ...]) -> str:
-        _check_tensor(tensor, path)
-        view = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.is_conj(), tensor.is_neg())
-        if view in self._seen and tensor.numel():
+        check_tensor(tensor, _at(path))
+        view = view_of(tensor)
+        if view in self._seen:
             return self._seen[view][1]
         name = self._free_name("/".join(path))
         self._seen[view] = (tensor, name)
@@ -189,27 +188,6 @@ class _Decoder:
     def _check_depth(self, depth: int) -> None:
         if depth >= STATE_DEPTH:
             raise CorruptCheckpointError(f"{self._where} nests deeper than {STATE_DEPTH} levels.")
-
-
-def snapshot(tensor: Tensor) -> Tensor:
-    """Return a contiguous copy on the CPU that shares no memory with the tensor."""
-    with torch.no_grad():
-        return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu").copy_(tensor.detach())
-
-
-def _check_tensor(tensor: Tensor, path: tuple[str, ...]) -> None:
-    if type(tensor) not in (Tensor, nn.Parameter):
-        kind = type(tensor).__name__
-        raise StateError(
-            f"{_at(path)}: got a tensor of class {kind}; only plain tensors are stored: initialise or convert it first."
-        )
-    if tensor.is_meta:
-        raise StateError(f"{_at(path)}: got a tensor on the meta device, which has no values; give it storage first.")
-    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
-        raise StateError(f"{_at(path)}: got a tensor that is not dense ({tensor.layout}); store its parts, or .to_dense() it.")
-    if tensor.dtype not in DTYPE_NAMES:
-        hint = "store torch.view_as_real(...) of it" if tensor.is_complex() else "convert it first"
-        raise StateError(f"{_at(path)}: got a tensor of {tensor.dtype}, which safetensors cannot hold; {hint}.")
 
 
 def _checked_int(value: int, path: tuple[str, ...]) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import secrets
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +35,7 @@ def write_run(files: FileSystem, folder: Path, run: Mapping[str, State]) -> None
         raise StateError(f"run must hold no tensors, found {sorted(encoded.tensors)}.")
     rest = {"format": RUN_FORMAT, "run": json.loads(encoded.text)}
     text = canonical({**rest, "digest": hashlib.sha256(canonical(rest)).hexdigest()}) + b"\n"
-    replace_file(files, folder / RUN, text, secrets.token_hex(8))
+    replace_file(files, folder / RUN, [memoryview(text)])
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -61,7 +60,7 @@ def write_pointer(files: FileSystem, folder: Path, name: str, step: int) -> None
     Raises:
         OSError: The disk refused; what was there before is untouched.
     """
-    replace_file(files, pointer_path(folder, name), canonical({"step": step}) + b"\n", secrets.token_hex(8))
+    replace_file(files, pointer_path(folder, name), [memoryview(canonical({"step": step}) + b"\n")])
 
 
 def read_pointer(folder: Path, name: str) -> int | None:

@@ -20,21 +20,21 @@ without a valid checkpoint of the step; the earlier revision goes at the next :m
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 
 from torchflow.arguments import whole
 from torchflow.checkpoint.compare import differences
-from torchflow.checkpoint.files import FILES, FileSystem, discard
+from torchflow.checkpoint.files import FILES, TEMPORARY, FileSystem, discard
 from torchflow.checkpoint.lease import Lease
-from torchflow.checkpoint.manifest import CheckpointName, checkpoint_name
-from torchflow.checkpoint.reading import Loaded, read_checkpoint, verify_checkpoint
+from torchflow.checkpoint.reading import Loaded
 from torchflow.checkpoint.run_file import RUN, read_pointer, read_run, write_pointer, write_run
-from torchflow.checkpoint.writing import TEMPORARY, Draft, commit, make_draft
+from torchflow.checkpoint.shelf import Shelf
 from torchflow.errors import CheckpointError, CorruptCheckpointError, MismatchError
 from torchflow.types import State
 
@@ -45,8 +45,8 @@ LOCK = "lock"
 class Store:
     """The checkpoints of one run; constructing it touches nothing on the disk.
 
-    Reading needs no lease. Everything that writes needs :meth:`open` first, best as ``with store: ...``'s first line,
-    so that the lease is given back.
+    Reading needs no lease. Everything that writes needs :meth:`open` first; ``with store:`` gives the
+    lease back at its end.
 
     Args:
         folder: The folder of the run.
@@ -55,11 +55,9 @@ class Store:
 
     def __init__(self, folder: Path, *, files: FileSystem = FILES) -> None:
         self.folder = folder
-        self._checkpoints = folder / CHECKPOINTS
         self._files = files
         self._lease: Lease | None = None
-        self._parent: int | None = None
-        self._verified: set[CheckpointName] = set()
+        self._shelf = Shelf(folder / CHECKPOINTS, files)
 
     def __enter__(self) -> Store:
         return self
@@ -75,7 +73,7 @@ class Store:
         """
         try:
             names = os.listdir(self.folder)
-            within = os.listdir(self._checkpoints) if CHECKPOINTS in names and self._checkpoints.is_dir() else []
+            within = os.listdir(self._shelf.folder) if CHECKPOINTS in names and self._shelf.folder.is_dir() else []
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -94,19 +92,18 @@ class Store:
         self.close()
         folder = Path(os.path.abspath(self.folder))
         try:
-            with_lock = Lease(folder / LOCK)
+            lease = Lease(folder / LOCK)
             try:
                 number = 1
                 while os.path.lexists(target := folder.with_name(f"{folder.name}.{number}")):
                     number += 1
                 self._files.rename(folder, target)
             finally:
-                with_lock.release()
+                lease.release()
             self._files.sync_folder(folder.parent)
         except OSError as error:
             raise CheckpointError(f"{folder} cannot be set aside: {error.strerror or error}; choose another folder.") from error
-        self._parent = None
-        self._verified.clear()
+        self._shelf = Shelf(self.folder / CHECKPOINTS, self._files)
         return target
 
     def open(self, run: Mapping[str, State]) -> None:
@@ -124,10 +121,10 @@ class Store:
         if self._lease is not None:
             raise CheckpointError(f"{self.folder} is already open in this store; close it first.")
         try:
-            self._make_folders(self._checkpoints)
+            self._make_folders(self._shelf.folder)
             self._lease = Lease(self.folder / LOCK)
             self._keep_run(run)
-            for folder in (self.folder, self._checkpoints):
+            for folder in (self.folder, self._shelf.folder):
                 for name in sorted(os.listdir(folder)):
                     if name.startswith(TEMPORARY):
                         discard(self._files, folder / name)
@@ -161,24 +158,11 @@ class Store:
         """
         whole("step", step, minimum=0)
         self._held().check()
-        names = self._names()
-        earlier = [name for name in names if name.step == step]
-        name = CheckpointName(step, earlier[-1].revision + 1 if earlier else 0)
-        parent = self._parent if self._parent is not None and self._parent <= step else None
-        draft = make_draft(name, state, parent, environment)
-        if earlier and self._is_same(draft, earlier[-1]):
-            path = self._checkpoints / str(earlier[-1])
-            self._guarded(f"save step {step} to {path}", lambda: self._files.sync_folder(self._checkpoints))
-        else:
-            path = commit(self._checkpoints, draft, self._files)
-            self._verified.add(name)
-        self._parent = step
-        self._overtake([name for name in names if name.step > step])
-        return path
+        return self._shelf.publish(step, state, environment)
 
     def steps(self) -> list[int]:
         """Return the steps that are published, ascending, by their names alone."""
-        return sorted({name.step for name in self._names()})
+        return sorted({name.step for name in self._shelf.names()})
 
     def load(self, step: int | None = None) -> Loaded | None:
         """Read and verify a checkpoint.
@@ -194,29 +178,9 @@ class Store:
             CorruptCheckpointError: The step that was asked for is not sound, or none is (and then none is renamed).
             CheckpointError: The step that was asked for is not there.
         """
-        names = self._names()
-        if step is not None:
-            wanted = [name for name in names if name.step == whole("step", step, minimum=0)]
-            if not wanted:
-                raise CheckpointError(f"{self._checkpoints} has no step {step}; it has {self.steps()}.")
-            return self._accepted(wanted[-1])
-        rejected: list[tuple[CheckpointName, CorruptCheckpointError]] = []
-        for name in reversed(names):
-            try:
-                loaded = self._accepted(name)
-            except CorruptCheckpointError as error:
-                rejected.append((name, error))
-                continue
-            for bad, reason in rejected:
-                self._report(bad, reason, name)
-            return loaded
-        if rejected:
-            reasons = "\n".join(str(error) for _, error in rejected)
-            raise CorruptCheckpointError(
-                f"None of the {len(rejected)} checkpoints in {self._checkpoints} is sound; restore a copy, or start anew "
-                f"with resume=False, which sets the folder aside:\n{reasons}"
-            ) from rejected[0][1]
-        return None
+        if step is None:
+            return self._shelf.load_newest(may_rename=self._lease is not None)
+        return self._shelf.load(whole("step", step, minimum=0))
 
     def prune(self, keep: int, protect: Collection[int] = ()) -> None:
         """Remove old checkpoints: the newest ``keep`` steps stay, and all of ``protect``.
@@ -229,16 +193,7 @@ class Store:
         """
         whole("keep", keep)
         self._held().check()
-        names = self._names()
-        staying = {*sorted({name.step for name in names})[-keep:], *protect}
-        kept = [name for name in {name.step: name for name in names}.values() if name.step in staying]
-        going = [name for name in names if name not in kept]
-        sound = sum(1 for name in reversed(kept) if self._is_sound(name)) if going else 0
-        for name in reversed(going):
-            if sound < 2 and self._is_sound(name):
-                sound += 1
-                continue
-            self._guarded(f"remove {name}", lambda name=name: self._remove(name))  # type: ignore[misc]
+        self._shelf.prune(keep, protect)
 
     def point(self, name: str, step: int) -> None:
         """Let ``<name>.json`` point at a step, replacing what it pointed at in one piece.
@@ -249,63 +204,14 @@ class Store:
         """
         whole("step", step, minimum=0)
         self._held().check()
-        self._guarded(f"point {name} at step {step}", lambda: write_pointer(self._files, self.folder, name, step))
+        try:
+            write_pointer(self._files, self.folder, name, step)
+        except OSError as error:
+            raise CheckpointError(f"{self.folder}: cannot point {name} at step {step}: {error.strerror or error}.") from error
 
     def pointed(self, name: str) -> int | None:
         """Return the step that a pointer names, or None; a hint: the step may be gone."""
         return read_pointer(self.folder, name)
-
-    def _names(self) -> list[CheckpointName]:
-        try:
-            found = (checkpoint_name(entry) for entry in os.listdir(self._checkpoints))
-            return sorted(name for name in found if name is not None)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            raise CheckpointError(f"{self._checkpoints} cannot be listed: {error.strerror or error}.") from error
-
-    def _accepted(self, name: CheckpointName) -> Loaded:
-        loaded = read_checkpoint(self._checkpoints / str(name))
-        self._verified.add(name)
-        self._parent = name.step
-        return loaded
-
-    def _report(self, bad: CheckpointName, reason: CorruptCheckpointError, chosen: CheckpointName) -> None:
-        text = f"{bad} is not sound and {chosen} is used instead: {reason}"
-        if self._lease is not None:
-            aside = self._checkpoints / f".bad-{bad}-{secrets.token_hex(4)}"
-            self._guarded(f"rename {bad}", lambda: self._files.rename(self._checkpoints / str(bad), aside))
-            text += f" It is kept as {aside.name}."
-        warnings.warn(text, stacklevel=3)
-
-    def _overtake(self, later: list[CheckpointName]) -> None:
-        """Put steps aside that belong to a future which an earlier checkpoint was chosen instead of."""
-        for name in later:
-            aside = self._checkpoints / f".aside-{name}-{secrets.token_hex(4)}"
-            self._guarded(f"rename {name}", lambda name=name, aside=aside: self._files.rename(self._checkpoints / str(name), aside))  # type: ignore[misc]
-            warnings.warn(f"{name} belongs to a future that this run did not take; it is kept as {aside.name}.", stacklevel=3)
-
-    def _is_same(self, draft: Draft, name: CheckpointName) -> bool:
-        try:
-            stored = verify_checkpoint(self._checkpoints / str(name))
-        except CorruptCheckpointError:
-            return False
-        return stored.files == draft.manifest.files and stored.environment == draft.manifest.environment
-
-    def _is_sound(self, name: CheckpointName) -> bool:
-        if name not in self._verified:
-            try:
-                verify_checkpoint(self._checkpoints / str(name))
-            except CorruptCheckpointError:
-                return False
-            self._verified.add(name)
-        return True
-
-    def _remove(self, name: CheckpointName) -> None:
-        gone = self._checkpoints / f"{TEMPORARY}{name}-{secrets.token_hex(8)}"
-        self._files.rename(self._checkpoints / str(name), gone)
-        self._verified.discard(name)
-        discard(self._files, gone)
 
     def _keep_run(self, run: Mapping[str, State]) -> None:
         path = self.folder / RUN
@@ -329,16 +235,11 @@ class Store:
     def _make_folders(self, folder: Path) -> None:
         if not folder.is_dir():
             self._make_folders(folder.parent)
-            self._files.make_folder(folder)
+            with contextlib.suppress(FileExistsError):  # another run that starts in this moment; the lease decides
+                self._files.make_folder(folder)
             self._files.sync_folder(folder.parent)
 
     def _held(self) -> Lease:
         if self._lease is None:
             raise CheckpointError(f"{self.folder} is not open for writing; call open(...) first.")
         return self._lease
-
-    def _guarded(self, action: str, operation: Callable[[], None]) -> None:
-        try:
-            operation()
-        except OSError as error:
-            raise CheckpointError(f"{self.folder}: cannot {action}: {error.strerror or error}.") from error

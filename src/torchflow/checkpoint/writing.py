@@ -9,15 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchflow.checkpoint.files import FILES, FileSystem, discard, write_file
+from torchflow.checkpoint.files import FILES, TEMPORARY, FileSystem, discard, write_file
 from torchflow.checkpoint.format import encode
 from torchflow.checkpoint.manifest import MANIFEST, STATE, CheckpointName, FileEntry, Manifest, shard_names
 from torchflow.checkpoint.shards import SHARD_BYTES, split_into_shards
 from torchflow.errors import CheckpointError, StateError
 from torchflow.types import State
-
-TEMPORARY = ".tmp-"
-"""How names begin that nobody but their writer may rely on; the next run sweeps them away."""
 
 
 @dataclass(frozen=True)
