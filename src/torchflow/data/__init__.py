@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from torchflow.data.batches import Batches, batches_of
+from torchflow.data.categories import Categories, Categorized
 from torchflow.data.collate import collate
 from torchflow.data.dataset import Dataset
 from torchflow.data.draw import Draw
+from torchflow.data.encoders import FittedEncoder, Standardize, Standardized, encoder_from_state
 from torchflow.data.factories import from_arrays, from_function, from_iterable, from_tensors
 from torchflow.data.interop import as_dataset
+from torchflow.data.readers.frames import from_frame
+from torchflow.data.readers.tables import from_csv
+from torchflow.data.sources import Schema
 from torchflow.data.synthetic import linear
 
 __all__ = [
     "Batches",
+    "Categories",
+    "Categorized",
     "Dataset",
     "Draw",
+    "FittedEncoder",
+    "Schema",
+    "Standardize",
+    "Standardized",
     "as_dataset",
     "batches_of",
     "collate",
+    "encoder_from_state",
     "from_arrays",
+    "from_csv",
+    "from_frame",
     "from_function",
     "from_iterable",
     "from_tensors",

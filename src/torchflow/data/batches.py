@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from torchflow import arguments
+from torchflow.data.cutting import LAST_BATCH, Cutting
 from torchflow.data.draw import Draw
 from torchflow.data.interop import as_dataset, yields_batches
-from torchflow.data.order import Order, algorithm_of, order_of
+from torchflow.data.order import LookedUp, Order, algorithm_of, order_of
 from torchflow.data.sources import Source, guarded
 from torchflow.data.streams import StreamBatches
+from torchflow.data.views import Select
 from torchflow.data.workers import Processes, Request, read_ahead
-from torchflow.errors import ArgumentTypeError, ArgumentValueError
+from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
 from torchflow.randomness import Keys
 from torchflow.tree import map_leaves
 from torchflow.types import State, T_co
-
-LAST_BATCH = ("keep", "drop", "pad")
-_BLOCK = 2**16  # positions of an order that are looked up at once
 
 
 class Batches(Protocol[T_co]):
@@ -112,53 +110,6 @@ def batches_of(
     return DatasetBatches(source, keys, cutting, workers=count, collate=function, pin_memory=pinned)
 
 
-@dataclass(frozen=True, slots=True)
-class Cutting:
-    """How an epoch is ordered and cut into batches.
-
-    Args:
-        length: Samples of the dataset, at least 1.
-        size: Samples of a batch.
-        shuffle: Whether each epoch has an order of its own.
-        last: "keep", "drop" or "pad".
-    """
-
-    length: int
-    size: int
-    shuffle: bool
-    last: str
-
-    @property
-    def batches(self) -> int:
-        """How many batches an epoch has."""
-        return self.length // self.size if self.last == "drop" else -(-self.length // self.size)
-
-    @property
-    def samples(self) -> int:
-        """How many samples an epoch has, those that count twice included."""
-        return min(self.length, self.batches * self.size) if self.last != "pad" else self.batches * self.size
-
-    def cuts(self, order: Order, start: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield ``(indices, repeats)`` of every batch from ``start`` on: int64 (batch,); repeats is None for all 0."""
-        size, length = self.size, self.length
-        stop = min(length, self.batches * size)
-        whole = stop - stop % size if self.last == "pad" else stop
-        block = max(1, _BLOCK // size) * size
-        for begin in range(start * size, whole, block):
-            for indices in torch.split(order[begin : min(begin + block, whole)], size):
-                yield indices, None
-        if whole < stop and start < self.batches:
-            yield self._padded(order, whole)
-
-    def _padded(self, order: Order, begin: int) -> tuple[Tensor, Tensor]:
-        """Return the last batch, filled up from the front of the order, as often around as it takes."""
-        tail = order[begin : self.length]
-        missing = torch.arange(self.size - len(tail))
-        front = order[0 : min(self.length, len(missing))]
-        repeats = torch.cat((torch.zeros_like(tail), 1 + missing // self.length))
-        return torch.cat((tail, front.index_select(0, missing % self.length))), repeats
-
-
 class DatasetBatches:
     """The batches of a dataset: any batch of any epoch is found at once, and nothing is remembered between them.
 
@@ -186,7 +137,12 @@ class DatasetBatches:
         self._source, self._keys, self._cutting, self._collate = source, keys, cutting, collate
         self._workers = workers
         self._pin = pin_memory and torch.cuda.is_available()
-        self._make: Callable[[Tensor, Draw], Any] = source.batch if collate is None else self._collated
+        self._table: Tensor | None = None
+        self._make: Callable[[Tensor, Draw], Any] = self._standard if collate is None else self._collated
+        if collate is None and source.columnar:
+            self._make = source.batch
+            if isinstance(source, Select) and source.plain:  # a split, say: its indices are looked up a block at a time
+                self._table, self._make = source.indices, source.parents[0].batch
         self._processes: Processes | None = None
         self._latest: tuple[int, Order] | None = None
 
@@ -221,7 +177,8 @@ class DatasetBatches:
 
     def _epoch(self, epoch: int, start: int) -> Iterator[Any]:
         draw = Draw(self._keys, epoch)
-        cuts = self._cutting.cuts(self._order(epoch), start)
+        order = self._order(epoch)
+        cuts = self._cutting.cuts(order if self._table is None else LookedUp(order, self._table), start)
         if self._workers and self._source.foreign:
             yield from self._in_processes(epoch, cuts)
         elif self._workers:
@@ -243,6 +200,16 @@ class DatasetBatches:
         indices = torch.tensor(request.indices)
         repeats = None if request.repeats is None else torch.tensor(request.repeats)
         return self._make(indices, _repeated(Draw(self._keys, request.epoch), indices, repeats))
+
+    def _standard(self, indices: Tensor, draw: Draw) -> Any:
+        """Return a batch of samples that Python made, which may be bare text."""
+        batch = self._source.batch(indices, draw)
+        if isinstance(batch, list) and isinstance(batch[0], (str, bytes)):
+            raise DataError(
+                f"sample {int(indices[0])} is {type(batch[0]).__name__}: {batch[0][:40]!r}. A batch to train on needs tensors: "
+                "encode the text in a map, or pass collate=."
+            )
+        return batch
 
     def _collated(self, indices: Tensor, draw: Draw) -> Any:
         """Return a batch made by the user's own function."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from torchflow.errors import DataError, RaggedBatchError
-from torchflow.tree import map_leaves
+from torchflow.tree import leaves_with_paths, map_leaves
 
 _REMEDY = "Make them equal in a map (pad or crop), or pass collate= with a function of your own."
 
@@ -30,16 +30,11 @@ def collate(samples: Sequence[Any], indices: Sequence[int] | None = None) -> Any
 
     Raises:
         RaggedBatchError: Two samples differ in structure, shape or dtype.
-        DataError: A sample holds something that no tensor can hold, or is bare text.
+        DataError: A sample holds something that no tensor can hold.
     """
     if not samples:
         raise DataError("collate got no samples: a batch needs at least one.")
     numbers = list(range(len(samples))) if indices is None else list(indices)
-    if isinstance(samples[0], (str, bytes)):
-        raise DataError(
-            f"sample {numbers[0]} is {type(samples[0]).__name__}: {samples[0][:40]!r}. A batch to train on needs tensors: "
-            "encode the text in a map, or pass collate=."
-        )
     return _stack(samples, numbers, "")
 
 
@@ -69,6 +64,27 @@ def rows(batch: Any, count: int) -> list[Any]:
         fields = {f.name: rows(getattr(batch, f.name), count) for f in dataclasses.fields(batch) if f.init}
         return [dataclasses.replace(batch, **{name: column[i] for name, column in fields.items()}) for i in range(count)]
     raise DataError(f"a batch holds a {type(batch).__name__}, which cannot be cut into samples. Return tensors from map_batch.")
+
+
+def joined(batches: Sequence[Any], order: Tensor, place: str) -> Any:
+    """Return several batches of tensors as one.
+
+    Args:
+        batches: Trees of tensors (some, ...), alike but for their first dimension.
+        order: int64, shape (batch,): for each row of the result, its row in the batches one after the other.
+        place: What the message calls them.
+
+    Raises:
+        RaggedBatchError: The batches differ in structure, shape or dtype.
+    """
+    parts = [dict(leaves_with_paths(batch)) for batch in batches]
+    expected = {path: (tuple(leaf.shape[1:]), leaf.dtype) for path, leaf in parts[0].items()}
+    for part in parts:
+        found = {path: (tuple(leaf.shape[1:]), leaf.dtype) for path, leaf in part.items()}
+        if found != expected:
+            raise RaggedBatchError(f"the samples of {place} cannot be stacked: some are {expected}, others {found}. {_REMEDY}")
+    columns = iter([torch.cat([part[path] for part in parts]).index_select(0, order) for path in expected])
+    return map_leaves(lambda _: next(columns), batches[0])
 
 
 def copied(sample: Any) -> Any:

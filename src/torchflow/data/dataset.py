@@ -13,10 +13,13 @@ from torchflow import arguments
 from torchflow.data import splits
 from torchflow.data.draw import Draw, first_draw
 from torchflow.data.maps import Cache, Filter, Map, MapBatch, MapRandom
-from torchflow.data.sources import Source
-from torchflow.data.views import Concat, Repeat, Select, Slice, Windows, Zip
+from torchflow.data.sources import Schema, Source
+from torchflow.data.views import Concat, Repeat, Select, Slice, Zip
+from torchflow.data.windows import Windows
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.types import T, U
+
+_UNFITTED = "An encoder is fitted before it is mapped: Standardize().fit(train)."
 
 
 class Dataset(Generic[T]):
@@ -38,6 +41,11 @@ class Dataset(Generic[T]):
     def source(self) -> Source:
         """The node that this dataset shows."""
         return self._source
+
+    @property
+    def schema(self) -> Schema | None:
+        """The names of a table's columns, as long as samples are only chosen and not changed; None otherwise."""
+        return self._source.schema
 
     def __len__(self) -> int:
         return self._source.length
@@ -85,7 +93,7 @@ class Dataset(Generic[T]):
         The global generators of torch, NumPy and :mod:`random` stand under the sample's key when it is called; for
         augmentation :meth:`map_random` says so openly and is faster.
         """
-        return Dataset(Map(self._source, arguments.function("function", function)))
+        return Dataset(Map(self._source, arguments.function("function", function, hint=_UNFITTED)))
 
     def map_batch(self, function: Callable[[Any], Any]) -> Dataset[Any]:
         """Return the dataset that a vectorised function makes of whole batches.
@@ -94,7 +102,7 @@ class Dataset(Generic[T]):
             function: From a collated batch (batch, ...) to a batch of as many samples, where each row depends on that
                 row alone; otherwise results change with the batch size.
         """
-        return Dataset(MapBatch(self._source, arguments.function("function", function)))
+        return Dataset(MapBatch(self._source, arguments.function("function", function, hint=_UNFITTED)))
 
     def map_random(self, function: Callable[[T, torch.Generator], U], *, name: str | None = None) -> Dataset[U]:
         """Return the dataset of ``function(sample, generator)``, drawn anew in every epoch.

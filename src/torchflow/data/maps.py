@@ -145,6 +145,7 @@ class Cache(Source):
 
     def __init__(self, parent: Source) -> None:
         self.parents = (parent,)
+        self.schema = parent.schema
         self._made: dict[int, Any] = {}
         self._lock = threading.Lock()
 
@@ -168,7 +169,7 @@ class Cache(Source):
         return [copied(self._made[index]) for index in wanted]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"parents": self.parents, "_made": self._made}  # a lock cannot travel to another process
+        return {"parents": self.parents, "schema": self.schema, "_made": self._made}  # a lock cannot travel to another process
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
@@ -189,6 +190,7 @@ class Filter(Source):
 
     def __init__(self, parent: Source, predicate: Callable[[Any], object]) -> None:
         self.parents = (parent,)
+        self.schema = parent.schema
         self._predicate = predicate
         self._found: Select | None = None
         self._lock = threading.Lock()
@@ -212,7 +214,7 @@ class Filter(Source):
         return self._selected().samples(indices, draw)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"parents": self.parents, "_predicate": self._predicate, "_found": self._selected()}
+        return {"parents": self.parents, "schema": self.schema, "_predicate": self._predicate, "_found": self._selected()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())

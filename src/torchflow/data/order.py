@@ -117,6 +117,25 @@ class SortedByHash:
         return self._permutation[positions]
 
 
+class LookedUp:
+    """The samples that an order's positions stand for in a table: a shuffled selection, with one lookup a block.
+
+    Args:
+        order: Which positions come when.
+        table: int64, shape (length,): the sample at each position.
+    """
+
+    __slots__ = ("_order", "_table", "algorithm", "length")
+
+    def __init__(self, order: Order, table: Tensor) -> None:
+        self._order, self._table = order, table
+        self.algorithm = order.algorithm
+        self.length = order.length
+
+    def __getitem__(self, positions: slice) -> Tensor:
+        return self._table.index_select(0, self._order[positions])
+
+
 class Feistel:
     """A permutation of any length by a keyed network: nothing is stored, any position costs the same.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +18,19 @@ from torchflow.randomness import preserved, seed_globals
 from torchflow.tree import leaves, map_leaves
 
 
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The names of a table's columns.
+
+    Args:
+        features: What is learnt from, in the order of x.
+        target: What is learnt, in the order of y.
+    """
+
+    features: tuple[str, ...]
+    target: tuple[str, ...]
+
+
 class Source(ABC):
     """A node of the tree under a Dataset: a length, and two ways to read samples.
 
@@ -23,6 +38,7 @@ class Source(ABC):
     """
 
     parents: tuple[Source, ...] = ()
+    schema: Schema | None = None
 
     @property
     @abstractmethod
@@ -70,13 +86,15 @@ class Columns(Source):
     Args:
         tree: Tensors of shape (samples, ...), nested as the samples are.
         lineage: The factory's name.
+        schema: The columns' names, where they have any.
     """
 
     random = foreign = False
     columnar = True
 
-    def __init__(self, tree: Any, lineage: str) -> None:
+    def __init__(self, tree: Any, lineage: str, schema: Schema | None = None) -> None:
         self.tree = tree
+        self.schema = schema
         self._lineage = lineage
         first: Tensor = next(leaves(tree))
         self._length = first.shape[0]
@@ -97,14 +115,17 @@ class Columns(Source):
         """Return the rows: one ``index_select`` a column, which copies."""
         if self._device is not None:
             indices = torch.as_tensor(indices, device=self._device)
-        tree = self.tree
         if self._flat:  # the common case, without a recursion
-            return tuple([column.index_select(0, indices) for column in tree])
-        return map_leaves(lambda column: column.index_select(0, indices), tree)
+            return tuple([column.index_select(0, indices) for column in self.tree])
+        return map_leaves(partial(_chosen, indices=indices), self.tree)
 
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
         """Return the rows one by one."""
         return rows(self.batch(indices, draw), len(indices))
+
+
+def _chosen(column: Tensor, indices: Tensor) -> Tensor:
+    return column.index_select(0, indices)
 
 
 class Items(Source):

@@ -1,18 +1,17 @@
-"""Nodes that rearrange samples and change none: select, slice, concat, zip, repeat, windows."""
+"""Nodes that rearrange samples and change none: select, slice, concat, zip, repeat."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from torchflow.data.collate import rows
+from torchflow.data.collate import joined
 from torchflow.data.draw import Draw
 from torchflow.data.sources import Source
-from torchflow.tree import map_leaves
 
 
 class Select(Source):
@@ -26,11 +25,12 @@ class Select(Source):
 
     def __init__(self, parent: Source, indices: Tensor, verb: str = "select") -> None:
         self._lineage = f"{parent.lineage}.{verb}"
+        self.schema = parent.schema
         if isinstance(parent, Select):  # one lookup however long the chain
             indices, parent = parent.indices.index_select(0, indices), parent.parents[0]
         self.parents = (parent,)
         self.indices: Tensor = indices
-        self._plain = not (parent.random or parent.foreign)
+        self.plain = not (parent.random or parent.foreign)
 
     @property
     def length(self) -> int:
@@ -44,7 +44,7 @@ class Select(Source):
 
     def batch(self, indices: Tensor, draw: Draw) -> Any:
         """Return the parent's batch at the selected indices."""
-        below = draw if self._plain else draw.rooted(indices)
+        below = draw if self.plain else draw.rooted(indices)
         return self.parents[0].batch(self.indices.index_select(0, indices), below)
 
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
@@ -64,6 +64,7 @@ class Slice(Source):
 
     def __init__(self, parent: Source, start: int, length: int, verb: str) -> None:
         self._lineage = f"{parent.lineage}.{verb}"
+        self.schema = parent.schema
         self.parents = (parent,)
         self._start = start
         self._length = length
@@ -97,6 +98,7 @@ class Repeat(Source):
 
     def __init__(self, parent: Source, times: int) -> None:
         self.parents = (parent,)
+        self.schema = parent.schema
         self._times = times
 
     @property
@@ -140,27 +142,30 @@ class Concat(Source):
         return f"concat({', '.join(parent.lineage for parent in self.parents)})"
 
     def batch(self, indices: Tensor, draw: Draw) -> Any:
-        """Return one batch of a single parent as it is, and of several gathered and put in order."""
-        owners = torch.bucketize(indices, self._ends, right=True)
-        if len(indices) and bool((owners == owners[0]).all()):
-            side = int(owners[0])
-            return self.parents[side].batch(indices - self._begin(side), draw.rooted(indices))
-        return super().batch(indices, draw)
+        """Return the batches of the parents, joined and put in order; sample by sample where Python makes them anyway."""
+        if not self.columnar or not len(indices):
+            return super().batch(indices, draw)
+        draw = draw.rooted(indices)
+        parts = [self.parents[side].batch(own, draw.chosen(places)) for side, places, own in self._owners(indices)]
+        order = torch.cat([places for _, places, _ in self._owners(indices)]).argsort()
+        return joined(parts, order, self.lineage)
 
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
         """Return the samples, each from its parent, one request a parent."""
         draw = draw.rooted(indices)
-        owners = torch.bucketize(indices, self._ends, right=True)
         made: list[Any] = [None] * len(indices)
-        for side in sorted(set(owners.tolist())):
-            places = (owners == side).nonzero().reshape(-1)
-            found = self.parents[side].samples(indices[places] - self._begin(side), draw.chosen(places))
+        for side, places, own in self._owners(indices):
+            found = self.parents[side].samples(own, draw.chosen(places))
             for place, sample in zip(places.tolist(), found, strict=True):
                 made[place] = sample
         return made
 
-    def _begin(self, side: int) -> int:
-        return int(self._ends[side - 1]) if side else 0
+    def _owners(self, indices: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Yield ``(side, places in the request, the parent's own indices)`` of every parent that has a sample in it."""
+        owners = torch.bucketize(indices, self._ends, right=True)
+        for side in sorted(set(owners.tolist())):
+            places = (owners == side).nonzero().reshape(-1)
+            yield side, places, indices[places] - (int(self._ends[side - 1]) if side else 0)
 
 
 class Zip(Source):
@@ -191,49 +196,3 @@ class Zip(Source):
         """Return tuples of the parents' samples."""
         sides = [parent.samples(indices, draw.below(side)) for side, parent in enumerate(self.parents)]
         return list(zip(*sides, strict=True))
-
-
-class Windows(Source):
-    """Runs of consecutive samples, stacked along a leading dimension of time.
-
-    Sample ``i`` holds the parent's samples ``i * stride`` to ``i * stride + steps``: tensors (steps, ...). With a horizon
-    it is the pair of those and the ``horizon`` samples that follow.
-
-    Args:
-        parent: Where the samples are, in the order of time.
-        steps: How many samples a window has.
-        stride: How far apart windows start.
-        horizon: How many samples follow as the second of a pair; 0 for no pair.
-    """
-
-    def __init__(self, parent: Source, steps: int, stride: int, horizon: int) -> None:
-        self.parents = (parent,)
-        self._steps = steps
-        self._stride = stride
-        self._horizon = horizon
-
-    @property
-    def length(self) -> int:
-        """How many windows fit."""
-        return max(0, self.parents[0].length - self._steps - self._horizon + self._stride) // self._stride
-
-    @property
-    def lineage(self) -> str:
-        """The parent's, and the sizes."""
-        return f"{self.parents[0].lineage}.windows({self._steps}, {self._stride}, {self._horizon})"
-
-    def batch(self, indices: Tensor, draw: Draw) -> Any:
-        """Return tensors (batch, steps, ...), or the pair of them and (batch, horizon, ...)."""
-        past = self._frames(indices, draw, 0, self._steps)
-        return (past, self._frames(indices, draw, self._steps, self._horizon)) if self._horizon else past
-
-    def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
-        """Return the windows one by one."""
-        return rows(self.batch(indices, draw), len(indices))
-
-    def _frames(self, indices: Tensor, draw: Draw, first: int, count: int) -> Any:
-        """Return steps ``first`` to ``first + count`` of every window."""
-        places = (indices[:, None] * self._stride + torch.arange(first, first + count)).reshape(-1)
-        flat = self.parents[0].batch(places, draw.spread(indices, first, count, self._steps + self._horizon))
-        size = len(indices)
-        return map_leaves(lambda leaf: leaf.reshape(size, count, *leaf.shape[1:]), flat)

@@ -1,0 +1,71 @@
+"""Which columns of a table are learnt from, and which are learnt."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import torch
+
+from torchflow import arguments
+from torchflow.data.sources import Schema
+from torchflow.errors import ArgumentTypeError, ArgumentValueError, TableError
+
+GAPS = frozenset({"", "na", "n/a", "nan", "null", "none", "-", "?", "<na>", "#n/a"})
+
+
+def schema_of(place: str, header: Sequence[str], target: object, features: object, hint: str = "") -> Schema:
+    """Return the columns to read out of those that a table has.
+
+    Args:
+        place: What the messages call the table.
+        header: Its columns.
+        target: One name, or several.
+        features: Names, or None for all columns but the target.
+        hint: What to add where a column is missing.
+
+    Raises:
+        ArgumentTypeError: Names that are no text.
+        ArgumentValueError: A column is feature and target at once, or nothing is left for features.
+        TableError: The table has no such column, or two of one name.
+    """
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    if twice:
+        raise TableError(f"{place} has the column {twice[0]!r} {header.count(twice[0])} times. Rename all but one.")
+    targets = _names("target", target)
+    chosen = tuple(name for name in header if name not in targets) if features is None else _names("features", features)
+    for name in (*targets, *chosen):
+        if name not in header:
+            near = get_close_matches(name, header, 1)
+            meant = f" Did you mean {near[0]!r}?" if near else ""
+            raise TableError(f"{place} has no column {name!r}. Its columns are {', '.join(map(repr, header))}.{meant}{hint}")
+    both = set(targets) & set(chosen)
+    if both:
+        raise ArgumentValueError(f"{sorted(both)[0]!r} is the target and a feature at once. Leave it out of features.")
+    if not chosen:
+        raise ArgumentValueError(f"no column of {place} is left for features. Name at least one column that is not the target.")
+    return Schema(chosen, targets)
+
+
+def checked_dtype(dtype: object) -> torch.dtype:
+    """Return a floating dtype."""
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ArgumentTypeError(f"dtype must be a floating torch dtype such as torch.float32, got {arguments.shown(dtype)}.")
+    return dtype
+
+
+def is_gap(text: str) -> bool:
+    """Return whether a cell stands for a missing value."""
+    return text.strip().lower() in GAPS
+
+
+def _names(argument: str, value: object) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ArgumentTypeError(f"{argument} must be a column's name or a list of names, got {arguments.shown(value)}.")
+    if not names:
+        raise ArgumentValueError(f"{argument} must name at least one column, got {arguments.shown(value)}.")
+    if len(set(names)) < len(names):
+        raise ArgumentValueError(f"{argument} names a column twice: {arguments.shown(value)}.")
+    return tuple(names)
