@@ -1,1 +1,85 @@
-"""Train PyTorch models with a loop you can trust."""
+"""torchflow: train PyTorch models with a loop you can trust.
+
+A run is a pure function of its seed, its data and its first weights; nothing that watches it changes it, nothing that kills
+it loses it, and it is as fast as the loop you would have written by hand.
+
+>>> import torch
+>>> from torch import nn
+>>> from torchflow import Trainer, data, supervised
+>>> points = data.linear(weight=0.7, bias=0.3, samples=200, seed=0)
+>>> trainer = Trainer(
+...     supervised(nn.MSELoss()),
+...     optimizer=lambda model: torch.optim.SGD(model.parameters(), lr=0.5),
+...     progress=False,
+... )
+>>> result = trainer.fit(lambda: nn.Linear(1, 1), points, epochs=30)
+>>> round(result.model.weight.item(), 1), round(result.model.bias.item(), 1)
+(0.7, 0.3)
+"""
+
+from __future__ import annotations
+
+from torchflow import data, errors, metrics
+from torchflow.callbacks.checkpoints import Checkpoints
+from torchflow.callbacks.early_stopping import EarlyStopping
+from torchflow.callbacks.history import History
+from torchflow.callbacks.progress_bar import ProgressBar
+from torchflow.events import (
+    EpochEnded,
+    EpochStarted,
+    Event,
+    Every,
+    Failed,
+    Finished,
+    Gradients,
+    Plan,
+    Progress,
+    Started,
+    Stepped,
+    Validated,
+)
+from torchflow.hooks import Callback, Stop
+from torchflow.loop import events, update
+from torchflow.run import Run
+from torchflow.saving import Resume, load, save
+from torchflow.schedule import Schedule
+from torchflow.step import Outputs, Step, supervised
+from torchflow.trainer import Result, Trainer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Callback",
+    "Checkpoints",
+    "EarlyStopping",
+    "EpochEnded",
+    "EpochStarted",
+    "Event",
+    "Every",
+    "Failed",
+    "Finished",
+    "Gradients",
+    "History",
+    "Outputs",
+    "Plan",
+    "Progress",
+    "ProgressBar",
+    "Result",
+    "Resume",
+    "Run",
+    "Schedule",
+    "Started",
+    "Step",
+    "Stepped",
+    "Stop",
+    "Trainer",
+    "Validated",
+    "data",
+    "errors",
+    "events",
+    "load",
+    "metrics",
+    "save",
+    "supervised",
+    "update",
+]

@@ -15,7 +15,8 @@ In the order of a run, with every event in its place::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -80,9 +81,9 @@ class Every:
         return f"every {name[:-1]}" if value == 1 else f"every {value:g} {name}"
 
     def reached(self, before: Progress, now: Progress) -> bool:
-        """Say whether a multiple of the interval lies after ``before`` and not after ``now``: no clock is asked.
+        """Say whether a multiple of the interval lies after ``before`` and not after ``now``.
 
-        Intervals in seconds are never reached by progress; :class:`torchflow.clock.Clock` knows them.
+        No clock is asked: an interval in seconds is never reached by progress, only by an :class:`Alarm`.
         """
         if self.updates is not None:
             return now.updates // self.updates > before.updates // self.updates
@@ -91,6 +92,29 @@ class Every:
         if self.epochs is not None:
             return now.epoch // self.epochs > before.epoch // self.epochs
         return False
+
+
+class Alarm:
+    """Says at each safe point whether an interval has passed; the only reader of clocks for intervals.
+
+    Args:
+        every: The interval.
+        clock: A monotonic clock in seconds.
+    """
+
+    def __init__(self, every: Every, clock: Callable[[], float] = time.monotonic) -> None:
+        self.every = every
+        self._clock = clock
+        self._rang = clock()
+
+    def rings(self, before: Progress, now: Progress) -> bool:
+        """Say whether the interval has passed, between two progresses or since it last rang in seconds."""
+        if self.every.seconds is None:
+            return self.every.reached(before, now)
+        if self._clock() - self._rang < self.every.seconds:
+            return False
+        self._rang = self._clock()
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,9 +61,9 @@ def samples_in(batch: object) -> int:
     """Count the samples of a batch: the first dimension of its first tensor or array that has one; 1 without any."""
     first = next(iter(batch), None) if isinstance(batch, tuple) else batch
     if isinstance(first, Tensor) and first.ndim:  # the common case, in under a microsecond
-        return first.size(0)
+        return len(first)
     for leaf in leaves(batch):
-        shape = getattr(leaf, "shape", ())
+        shape: Any = getattr(leaf, "shape", ())
         if len(shape):
             return int(shape[0])
     return 1

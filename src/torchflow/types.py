@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ T_co = TypeVar("T_co", covariant=True)
 
 State: TypeAlias = "bool | int | float | str | Tensor | Sequence[State] | Mapping[str, State] | None"
 """All that a checkpoint can hold: plain values, tensors, and lists, tuples and dicts of them."""
+
+Data: TypeAlias = "Iterable[B] | SizedSource[Any] | tuple[Any, ...] | Mapping[str, Any]"
+"""What training and evaluation read: a dataset, columns of tensors or arrays, or an iterable of batches."""
 
 OptimizerRecipe: TypeAlias = Callable[[M], Optimizer]
 """A function from the model to its optimizer."""

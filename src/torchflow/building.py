@@ -1,0 +1,262 @@
+"""From a user's choices to the parts of a run, each checked before any file, thread or worker exists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from torchflow.arguments import shown
+from torchflow.callbacks.history import History
+from torchflow.data.batches import Batches, batches_of
+from torchflow.data.interop import yields_batches
+from torchflow.errors import ArgumentTypeError, ArgumentValueError
+from torchflow.events import Plan
+from torchflow.hooks import Callback
+from torchflow.limits import Limits
+from torchflow.precision import needs_closure
+from torchflow.randomness import Keys, preserved, seed_globals
+from torchflow.run import Choices, Run
+from torchflow.schedule import Schedule, Scheduling, build
+from torchflow.state import parameter_names
+
+
+def named_callbacks(callbacks: Sequence[Callback] | Mapping[str, Callback]) -> dict[str, Callback]:
+    """Return callbacks by name: the keys of a mapping, or each class in snake case.
+
+    Raises:
+        ArgumentTypeError: Something is no callback, or a class instead of an instance.
+        ArgumentValueError: Two callbacks have one name, or one object is given twice.
+    """
+    if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable) or isinstance(callbacks, (str, bytes)):
+        raise ArgumentTypeError(
+            f"callbacks must be a list or a mapping of callbacks, got {shown(callbacks)}. Write callbacks=[...]."
+        )
+    given = callbacks.items() if isinstance(callbacks, Mapping) else [(None, callback) for callback in callbacks]
+    named: dict[str, Callback] = {}
+    for key, callback in given:
+        if isinstance(callback, type):
+            raise ArgumentTypeError(
+                f"callbacks must be instances, got the class {callback.__name__}. Write {callback.__name__}(...)."
+            )
+        if not isinstance(callback, Callback):
+            raise ArgumentTypeError(f"callbacks must derive from torchflow.Callback, got {shown(callback)}.")
+        name = snake_case(type(callback).__name__) if key is None else key
+        if not isinstance(name, str) or not name or name.startswith("$"):
+            raise ArgumentValueError(f"a callback's name must be text that does not begin with '$', got {shown(name)}.")
+        if name in named:
+            raise ArgumentValueError(f"two callbacks are called {name!r}. Name them: callbacks={{'first': ..., 'second': ...}}.")
+        if any(callback is other for other in named.values()):
+            raise ArgumentValueError(f"the callback {name!r} is the same object as another one. Make a second instance.")
+        named[name] = callback
+    return named
+
+
+def snake_case(name: str) -> str:
+    """Return ``EarlyStopping`` as ``early_stopping``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def ordered(callbacks: Mapping[str, Callback]) -> dict[str, Callback]:
+    """Return the callbacks with those that change the run first, otherwise in their own order."""
+    return dict(sorted(callbacks.items(), key=lambda item: not item[1].changes_run))
+
+
+def build_model(model: Any, keys: Keys) -> nn.Module:
+    """Return a model: itself, or what its recipe gives under the key ``("init")``.
+
+    Raises:
+        ArgumentTypeError: It is neither a module nor a recipe of one.
+        ArgumentValueError: It has no parameter that requires a gradient, or one that is not initialised yet.
+    """
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        recipe = model
+    elif isinstance(model, nn.Module):
+        return checked_model(model)
+    elif callable(model):
+        recipe = model
+    else:
+        raise ArgumentTypeError(f"model must be an nn.Module, or a function that returns one, got {shown(model)}.")
+    with preserved():
+        seed_globals(keys("init"))
+        made = recipe()
+    if not isinstance(made, nn.Module):
+        raise ArgumentTypeError(f"model is a recipe that must return an nn.Module, but it returned {shown(made)}.")
+    return checked_model(made)
+
+
+def checked_model(model: nn.Module) -> nn.Module:
+    """Refuse a model that cannot be trained.
+
+    Raises:
+        ArgumentValueError: It has no parameter that requires a gradient, or a lazy one.
+    """
+    parameters = dict(model.named_parameters())
+    for name, parameter in parameters.items():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise ArgumentValueError(f"model has a lazy parameter {name!r} without a shape. Run one batch through the model first.")
+    if not parameters:
+        raise ArgumentValueError(f"model ({type(model).__name__}) has no parameters, so there is nothing to train.")
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise ArgumentValueError(
+            f"all {len(parameters)} parameters of the model ({type(model).__name__}) are frozen. Unfreeze one: parameter.requires_grad_(True)."
+        )
+    return model
+
+
+def build_optimizers(choice: Any, model: nn.Module) -> dict[str, Optimizer]:
+    """Return the optimizers by name; a single one is called ``"main"``.
+
+    Raises:
+        ArgumentTypeError: A recipe returned no optimizer.
+        ArgumentValueError: An optimizer holds parameters of another model, or L-BFGS stands beside another one.
+    """
+    recipes = dict(choice) if isinstance(choice, Mapping) else {"main": choice}
+    return {name: _optimizer(name, recipe, model) for name, recipe in recipes.items()}
+
+
+def refuse_lonely_closures(optimizers: Mapping[str, Optimizer], custom_update: object) -> None:
+    """Refuse L-BFGS beside other optimizers, unless the user makes the update.
+
+    Raises:
+        ArgumentValueError: It is so.
+    """
+    if custom_update is None and len(optimizers) > 1 and any(map(needs_closure, optimizers.values())):
+        raise ArgumentValueError(
+            "L-BFGS evaluates the loss itself and cannot share an update with other optimizers. Pass update=..."
+        )
+
+
+def _optimizer(name: str, recipe: Any, model: nn.Module) -> Optimizer:
+    if isinstance(recipe, type) and issubclass(recipe, Optimizer):
+        raise ArgumentTypeError(
+            f"optimizer must be a recipe, got the class {recipe.__name__}. "
+            f"Write optimizer=lambda model: torch.optim.{recipe.__name__}(model.parameters(), lr=...)."
+        )
+    optimizer = recipe if isinstance(recipe, Optimizer) else recipe(model)
+    if not isinstance(optimizer, Optimizer):
+        raise ArgumentTypeError(
+            f"optimizer {name!r} must be a recipe that returns a torch Optimizer, but it returned {shown(optimizer)}."
+        )
+    names = parameter_names(model)
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    strangers = sum(p not in names for p in held)
+    if strangers:
+        raise ArgumentValueError(
+            f"optimizer {name!r} holds {strangers} of {len(held)} parameters that are not the model's. Build it from the model "
+            "that is trained: optimizer=lambda model: torch.optim.SGD(model.parameters(), lr=0.1)."
+        )
+    if not any(p.requires_grad for p in held):
+        raise ArgumentValueError(f"optimizer {name!r} holds no parameter that requires a gradient, so it would change nothing.")
+    return optimizer
+
+
+def build_schedulings(
+    choice: Any, optimizers: Mapping[str, Optimizer], plan: Plan, streams: Sequence[str]
+) -> dict[str, Scheduling]:
+    """Return the live schedulers by the name of their optimizer.
+
+    Raises:
+        ArgumentTypeError: A recipe returned no scheduler.
+        ArgumentValueError: A name has no optimizer, or a metric no stream.
+    """
+    if choice is None:
+        return {}
+    if isinstance(choice, Mapping):
+        recipes = dict(choice)
+    elif len(optimizers) == 1:
+        recipes = {next(iter(optimizers)): choice}
+    else:
+        raise ArgumentTypeError("with several optimizers, scheduler must be a mapping from their names to recipes.")
+    for name, recipe in recipes.items():
+        if name not in optimizers:
+            raise ArgumentValueError(f"scheduler names the optimizer {name!r}; there are {', '.join(map(repr, optimizers))}.")
+        metric = recipe.metric if isinstance(recipe, Schedule) else None
+        if metric is not None and metric.partition("/")[0] not in streams:
+            raise ArgumentValueError(
+                f"Schedule(metric={metric!r}) needs a stream named {metric.partition('/')[0]!r}; this run has "
+                f"{', '.join(map(repr, streams))}. Pass validation=... to fit, or name a metric of a stream it has."
+            )
+    return {name: build(recipe, optimizers[name], plan, "scheduler") for name, recipe in recipes.items()}
+
+
+def named_validations(validation: Any) -> dict[str, Any]:
+    """Return validation datasets by name: one dataset is called ``"valid"``.
+
+    A mapping of tensors or arrays is one dataset; any other mapping holds named ones.
+
+    Raises:
+        ArgumentValueError: A name is no text, holds a slash, or is ``"train"``.
+    """
+    if validation is None:
+        return {}
+    if not isinstance(validation, Mapping) or all(_is_column(value) for value in validation.values()):
+        return {"valid": validation}
+    for name in validation:
+        if not isinstance(name, str) or not name or "/" in name or name == "train":
+            raise ArgumentValueError(f"a validation's name must be text without '/' and other than 'train', got {shown(name)}.")
+    return dict(validation)
+
+
+def _is_column(value: object) -> bool:
+    return isinstance(value, Tensor) or (hasattr(value, "shape") and hasattr(value, "dtype"))
+
+
+def plan_of(length: int | None, accumulate: int, limits: Limits | None) -> Plan:
+    """Return what is known of the updates to come; ``length`` counts the batches of an epoch."""
+    per_epoch = None if length is None else -(-length // accumulate)
+    epochs, most = (None, None) if limits is None else (limits.epochs, limits.max_updates)
+    by_epochs = None if epochs is None or per_epoch is None else epochs * per_epoch
+    known = [number for number in (by_epochs, most) if number is not None]
+    return Plan(per_epoch, epochs, min(known, default=None))
+
+
+def history_of(run: Run[Any, Any]) -> History:
+    """Return the history that every run has."""
+    history = run.callbacks["history"]
+    assert isinstance(history, History)
+    return history
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How data is read: what ``fit``, ``evaluate`` and ``predict`` are told about it."""
+
+    batch_size: int | None = None
+    shuffle: bool | None = None
+    last_batch: str = "keep"
+    workers: int = 0
+    collate: Callable[[list[Any]], Any] | None = None
+
+    def training(self, data: Any, choices: Choices) -> Batches[Any]:
+        """Return the training batches, in the order of each epoch."""
+        return self._read(data, choices, "train", shuffle=self.shuffle, last_batch=self.last_batch)
+
+    def evaluation(self, data: Any, choices: Choices, name: str) -> Batches[Any]:
+        """Return batches in the data's own order, every sample once; batches that are already made come as they are."""
+        if yields_batches(data, name):
+            return batches_of(data, keys=Keys(choices.seed), name=name)
+        return self._read(data, choices, name)
+
+    def _read(self, data: Any, choices: Choices, name: str, **order: Any) -> Batches[Any]:
+        pin = choices.device.type == "cuda"
+        keys, size = Keys(choices.seed), self.batch_size
+        return batches_of(
+            data, keys=keys, name=name, batch_size=size, workers=self.workers, collate=self.collate, pin_memory=pin, **order
+        )
+
+
+def warn_of_lonely_sample(model: nn.Module, samples: int | None, reading: Reading) -> str | None:
+    """Return a warning where BatchNorm would meet a last batch of one sample, which it cannot normalise."""
+    size = reading.batch_size or 32
+    lonely = samples is not None and size > 1 and samples % size == 1 and reading.last_batch == "keep"
+    if lonely and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        return (
+            f"the last batch of every epoch has one sample ({samples} samples, batch_size {size}), from which BatchNorm learns nothing "
+            "or fails. Choose another batch_size, or last_batch='drop'."
+        )
+    return None

@@ -1,0 +1,130 @@
+"""Which device a run uses, and moving nested batches to it. The only file that moves anything."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from torchflow.arguments import shown
+from torchflow.errors import ArgumentTypeError, ArgumentValueError, DeviceError, OutOfMemoryError
+from torchflow.tree import map_leaves
+
+N = TypeVar("N")
+ACCELERATORS = ("cuda", "xpu", "mps")
+
+
+def available() -> list[torch.device]:
+    """Return every device of this machine, the preferred one first; the CPU is always the last."""
+    counts = {
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "xpu": torch.xpu.device_count() if torch.xpu.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    return [torch.device(kind, index) for kind in ACCELERATORS for index in range(counts[kind])] + [torch.device("cpu")]
+
+
+def resolve(device: str | torch.device) -> torch.device:
+    """Return the device that a name means.
+
+    Args:
+        device: ``"auto"`` (the first of cuda, xpu, mps and cpu that is there), a name such as ``"cuda:1"``, or a device.
+
+    Raises:
+        ArgumentTypeError: ``device`` is neither text nor a device.
+        ArgumentValueError: torch knows no device of that name.
+        DeviceError: This machine does not have the device; the message lists those that are there.
+    """
+    if not isinstance(device, (str, torch.device)):
+        raise ArgumentTypeError(f"device must be a name such as 'auto', 'cpu' or 'cuda:0', or a torch.device, got {shown(device)}.")
+    present = available()
+    if device == "auto":
+        return present[0]
+    names = ", ".join(repr(str(d)) for d in present)
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ArgumentValueError(
+            f"device {device!r} is no device that torch knows. Here there are {names}; 'auto' picks one."
+        ) from error
+    if wanted.index is None and wanted.type != "cpu":
+        wanted = torch.device(wanted.type, 0)
+    if wanted not in present and wanted != torch.device("cpu", 0):
+        raise DeviceError(f"device {str(device)!r} is not on this machine. Here there are {names}; 'auto' picks the first.")
+    return wanted
+
+
+def move(tree: N, device: torch.device) -> N:
+    """Return the tree with every tensor on ``device``; all types are kept, and on the CPU nothing is copied.
+
+    Pinned tensors travel without blocking. Leaves with a ``to`` of their own (graphs, packed sequences) move too.
+    """
+    if device.type == "cpu" and _is_on_cpu(tree):
+        return tree
+    return map_leaves(lambda leaf: _moved(leaf, device), tree)
+
+
+def _is_on_cpu(tree: object) -> bool:
+    """Say at the cost of a glance that a plain tuple of CPU tensors has nowhere to go."""
+    return type(tree) is tuple and all(type(leaf) is Tensor and leaf.device.type == "cpu" for leaf in tree)
+
+
+def _moved(leaf: Any, device: torch.device) -> Any:
+    if isinstance(leaf, Tensor):
+        return leaf.to(device, non_blocking=leaf.device.type == "cpu" and device.type != "cpu" and leaf.is_pinned())
+    return leaf.to(device) if callable(getattr(leaf, "to", None)) else leaf
+
+
+def move_model(model: nn.Module, device: torch.device) -> None:
+    """Move a model in place.
+
+    Raises:
+        ArgumentValueError: The model has parameters on the meta device, which hold no values to move.
+    """
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.device.type == "meta":
+            raise ArgumentValueError(
+                f"model has {name!r} on the meta device, which holds no values. Call model.to_empty(device='cpu') and initialise it first."
+            )
+    model.to(device)
+
+
+@contextlib.contextmanager
+def deterministic_algorithms(deterministic: bool | None, device: torch.device) -> Iterator[None]:
+    """Hold torch to deterministic kernels for the duration of the block, and put its switches back.
+
+    Args:
+        deterministic: True holds it and refuses what has no such kernel; None does so on the CPU, where a kernel
+            without a deterministic form only warns; False leaves torch as it is.
+        device: The device of the run.
+    """
+    if deterministic is False or (deterministic is None and device.type != "cpu"):
+        yield
+        return
+    was, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    # torch makes this attribute at run time, which no type checker sees.
+    memory: Any = torch.utils.deterministic
+    filled, benchmark = memory.fill_uninitialized_memory, torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True, warn_only=deterministic is None)
+    memory.fill_uninitialized_memory = False  # it costs a write of every new tensor and changes no result
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(was, warn_only=warned)
+        memory.fill_uninitialized_memory = filled
+        torch.backends.cudnn.benchmark = benchmark
+
+
+def out_of_memory(error: RuntimeError, where: str) -> OutOfMemoryError | None:
+    """Return the error to raise instead where ``error`` says that memory did not suffice, else None."""
+    text = str(error)
+    if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in text:
+        return None
+    return OutOfMemoryError(
+        f"Out of memory in {where}. Try, in this order: a smaller batch_size with accumulate raised by the same factor "
+        f"(the same mathematics), a smaller model, or another device. torch said: {text.splitlines()[0]}"
+    )

@@ -1,0 +1,104 @@
+"""The only evaluation loop: a step over batches without gradients, leaving nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torchflow.data.batches import Batches
+from torchflow.device import move, out_of_memory
+from torchflow.errors import StepError
+from torchflow.metrics import Averages
+from torchflow.randomness import Keys, preserved, seed_globals
+from torchflow.step import Outputs, Step, checked_loss
+from torchflow.tree import leaves_with_paths, map_leaves, samples_in
+from torchflow.types import B, M
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module, device: torch.device, key: int) -> Iterator[None]:
+    """Put a model into evaluation mode without gradients and on a random stream of its own.
+
+    At the end every module gets its own training flag back, and every generator the state that it had.
+    """
+    flags = [(module, module.training) for module in model.modules()]
+    with preserved(device), torch.no_grad():
+        seed_globals(key, device)
+        model.eval()
+        try:
+            yield
+        except RuntimeError as error:
+            if explained := out_of_memory(error, "an evaluation pass"):
+                raise explained from error
+            raise
+        finally:
+            for module, flag in flags:
+                module.training = flag
+
+
+def evaluation_key(keys: Keys, name: str, update: int) -> int:
+    """Return the key of one evaluation pass: evaluating more often changes no other stream."""
+    return keys(f"evaluation/{name}", update)
+
+
+def evaluate_batches(step: Step[M, B], model: M, batches: Batches[B], *, device: torch.device, key: int) -> dict[str, float]:
+    """Return the exact averages of a step's loss and metrics over every sample of the data."""
+    averages = Averages(getattr(step, "metrics", {}), device)
+    with evaluating(model, device, key), contextlib.closing(_epoch(batches)) as moving:
+        for batch in moving:
+            on_device = move(batch, device)
+            outputs = checked_loss(step(model, on_device), training=False)
+            averages.add(outputs, samples_in(on_device) if outputs.count is None else outputs.count)
+        return averages.compute()
+
+
+def predict_batches(
+    step: Step[M, B], model: M, batches: Batches[B], *, device: torch.device, key: int, forward: Callable[[M, B], Any] | None
+) -> Any:  # a tensor, or whatever tree of tensors the step predicts
+    """Return the predictions of every sample, concatenated along the first dimension, on the CPU.
+
+    Raises:
+        StepError: The step fills in no predictions and no ``forward`` is given.
+    """
+    parts: list[Any] = []
+    with evaluating(model, device, key), contextlib.closing(_epoch(batches)) as moving:
+        for batch in moving:
+            on_device = move(batch, device)
+            predictions = forward(model, on_device) if forward is not None else _predictions(step(model, on_device))
+            parts.append(move(map_leaves(_detached, predictions), torch.device("cpu")))
+    return concatenate(parts)
+
+
+def _epoch(batches: Batches[B]) -> Generator[B, None, None]:
+    """Yield the batches of the one epoch that evaluation knows: number 0."""
+    yield from batches.epoch(0)
+
+
+def _detached(leaf: Any) -> Any:
+    return leaf.detach() if isinstance(leaf, Tensor) else leaf
+
+
+def _predictions(outputs: Tensor | Outputs) -> Any:
+    if isinstance(outputs, Outputs) and outputs.predictions is not None:
+        return outputs.predictions
+    raise StepError(
+        "predict needs to know what the model predicts, and the step returned none. Return Outputs(loss, predictions=...) "
+        "from the step, or call predict(model, data, forward=lambda model, batch: model(batch))."
+    )
+
+
+def concatenate(parts: list[Any]) -> Any:
+    """Join trees of tensors leaf by leaf along the first dimension; leaves that are no tensors become lists."""
+    columns = [[leaf for _, leaf in leaves_with_paths(part)] for part in parts]
+    joined = iter([_joined(list(column)) for column in zip(*columns, strict=True)])
+    return map_leaves(lambda _: next(joined), parts[0])
+
+
+def _joined(column: list[Any]) -> Any:
+    if all(isinstance(part, Tensor) for part in column):
+        return torch.cat([part if part.ndim else part.reshape(1) for part in column])
+    return column

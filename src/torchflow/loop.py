@@ -1,0 +1,237 @@
+"""The only training loop: update() makes one optimizer step, events() makes a run of them.
+
+Every yield is a safe point, at which nothing is half done: save, break, and go on later with another call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+from torchflow.device import move, out_of_memory
+from torchflow.errors import ArgumentTypeError, DataError, NonFiniteError
+from torchflow.evaluation import evaluate_batches, evaluation_key
+from torchflow.events import EpochEnded, EpochStarted, Event, Failed, Finished, Progress, Started, Stepped, Validated
+from torchflow.limits import Limits
+from torchflow.run import Run
+from torchflow.tree import samples_in
+from torchflow.types import B, M
+from torchflow.update import Counted, NotFinite, custom_update, mean_loss, mean_metrics, standard_update
+
+
+def update(run: Run[M, B], batches: Sequence[B]) -> Stepped:
+    """Make one update from one or more batches: one optimizer step, and the progress is replaced.
+
+    This is the lowest floor: ``for batch in run.batches.epoch(0): torchflow.update(run, [batch])``. Schedulers that count
+    updates step here; validation, callbacks and the ends of epochs belong to :func:`events`.
+
+    Args:
+        run: The run, from :meth:`torchflow.Trainer.start`.
+        batches: The batches of one update, weighed by their counts.
+
+    Returns:
+        The finished update; its loss and metrics are device tensors of shape ().
+
+    Raises:
+        NonFiniteError: The loss or a gradient is NaN or infinite, under ``nonfinite="raise"``; nothing was changed.
+        StepError: The step returned something that cannot be trained on.
+        OutOfMemoryError: The device's memory did not suffice.
+    """
+    if isinstance(batches, (str, bytes)) or not isinstance(batches, Sequence) or not batches:
+        raise ArgumentTypeError("update(run, batches) takes a list of the batches of one update. Write update(run, [batch]).")
+    before, device = run.progress, run.choices.device
+    rates = {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in run.optimizers.items()}
+    run.settled, skipped = False, False
+    try:
+        moved = [move(batch, device) for batch in batches]
+        parts = standard_update(run, moved) if run.custom_update is None else custom_update(run, moved)
+    except NotFinite as found:
+        parts, skipped = _dropped(run, found, batches), True
+    except RuntimeError as error:
+        if explained := out_of_memory(error, f"update {before.updates}"):
+            raise explained from error
+        raise
+    finally:
+        for parameter in run.parameters:
+            parameter.grad = None
+    return _commit(run, before, batches, parts, rates=rates, skipped=skipped)
+
+
+def _commit(
+    run: Run[Any, Any], before: Progress, batches: Sequence[Any], parts: list[Counted], *, rates: dict[str, float], skipped: bool
+) -> Stepped:
+    """Count a finished update: from here on it has happened."""
+    epoch, batch, updates, samples, validated = before
+    now = Progress(epoch, batch + len(batches), updates + 1, samples + sum(map(samples_in, batches)), validated)
+    if not skipped:
+        for part in parts:
+            run.averages.add(part.outputs, part.count)
+        for scheduling in run.schedulings.values():
+            if scheduling.metric is None and scheduling.every.updates is not None and scheduling.every.reached(before, now):
+                scheduling.step()
+    run.previous, run.progress, run.settled = before, now, True
+    count = parts[0].count if len(parts) == 1 else sum(part.count for part in parts)
+    return Stepped(now, mean_loss(parts), mean_metrics(parts), count, rates, skipped)
+
+
+def _dropped(run: Run[M, B], found: NotFinite, batches: Sequence[B]) -> list[Counted]:
+    """Act on an update that is not finite as the run's policy says; returns its parts where it is skipped."""
+    if run.choices.nonfinite == "skip":
+        return found.parts
+    at = run.progress
+    indices = [
+        index for number in range(at.batch, at.batch + len(batches)) for index in run.batches.indices(at.epoch, number) or []
+    ]
+    samples = f", samples {', '.join(map(str, indices[:8]))}{', …' if len(indices) > 8 else ''}" if indices else ""
+    raise NonFiniteError(
+        f"{found} is not finite at epoch {at.epoch}, batch {at.batch}{samples} (update {at.updates}); the parameters are as they were "
+        "before it. Look for NaN in these samples, lower the learning rate, clip with clip_norm=1.0, or drop such updates with "
+        "nonfinite='skip'."
+    ) from None
+
+
+def events(
+    run: Run[M, B], *, epochs: int | None = None, max_updates: int | None = None, max_seconds: float | None = None
+) -> Generator[Event, None, None]:
+    """Train, and yield what has happened; every yield is a safe point at which to save, break, and go on later.
+
+    Validation and callbacks run in here, before the yield of the event that they belong to. The limits count from the
+    run's first update, so a call with the same limits goes on where a ``break`` left. Without limits it goes on for ever.
+    While the generator is suspended, the process's random state is the run's; it is put back when the generator ends.
+
+    Args:
+        run: The run, from :meth:`torchflow.Trainer.start`.
+        epochs: Epochs in all.
+        max_updates: Updates in all.
+        max_seconds: Seconds of this call.
+
+    Yields:
+        ``Started``, ``EpochStarted``, ``Stepped``, ``Validated``, ``EpochEnded`` and at last ``Finished``.
+
+    Raises:
+        CallbackError: A callback raised.
+        DataError: The data is empty, or ends before its length says.
+        NonFiniteError, StepError, OutOfMemoryError: As :func:`update`.
+    """
+    return _events(run, Limits(epochs, max_updates, max_seconds))
+
+
+def _events(run: Run[Any, Any], limits: Limits) -> Generator[Event, None, None]:
+    reason, complete = "the loop was left", False
+    with run.session():
+        try:
+            run.list_parameters()
+            run.confirm_stop()
+            yield _report(run, "on_fit_start", Started(run.progress, run.plan))
+            run.saver.start(run)
+            while (over := _over(run, limits)) is None:
+                yield from _epoch(run, limits)
+            reason, complete = over, True
+            run.saver.finish(run)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            reason = f"{type(error).__name__} was raised"
+            run.reactions.end("on_exception", run, Failed(run.progress, error))
+            run.saver.rescue(run, error)
+            raise
+        finally:
+            finished = Finished(run.progress, reason, complete)
+            failure = run.reactions.end("on_fit_end", run, finished)
+        if failure is not None:
+            raise failure
+        yield finished
+
+
+def _epoch(run: Run[M, B], limits: Limits) -> Iterator[Event]:
+    """Train from where the progress stands to the end of its epoch, or until the run is over."""
+    with contextlib.closing(_windows(run)) as windows:
+        if run.epoch_started < run.progress.epoch:
+            run.epoch_started = run.progress.epoch
+            yield _report(run, "on_epoch_start", EpochStarted(run.progress))
+            window = next(windows, None)
+            if window is None:
+                raise DataError(f"train gave no batch in epoch {run.progress.epoch}. Pass data with at least one sample.")
+        else:  # going on inside an epoch: first what was due where the run was left
+            window = next(windows, None)
+            yield from _boundary(run, last=window is None)
+        while window is not None and _over(run, limits) is None:
+            batches, last = window
+            yield _report(run, "on_step_end", update(run, batches))
+            yield from _boundary(run, last)
+            window = None if last else next(windows, None)
+
+
+def _windows(run: Run[M, B]) -> Generator[tuple[list[B], bool], None, None]:
+    """Yield the batches of each update from the run's position on, and whether the epoch ends with them."""
+    size, length, position = run.choices.accumulate, run.batches.length, run.progress.batch
+    window: list[B] = []
+    for batch in run.batches.epoch(run.progress.epoch, position):
+        if length is None and len(window) == size:  # only the next batch of a stream tells that the window was not its last
+            yield window, False
+            window = []
+        window.append(batch)
+        position += 1
+        if length is not None and (len(window) == size or position == length):
+            yield window, position == length
+            window = []
+    if window:
+        yield window, True
+    if length is not None and position < length:
+        raise DataError(
+            f"train ended after {position} of {length} batches of epoch {run.progress.epoch}. Its length is not what it says."
+        )
+
+
+def _boundary(run: Run[M, B], last: bool) -> Iterator[Event]:
+    """Do what is due between two updates: validation, its scheduler, the epoch's end, and last the saver."""
+    progress = run.progress
+    if run.validations and progress.validated != progress.updates:
+        reached = progress._replace(epoch=progress.epoch + 1) if last else progress
+        if run.validation_alarm.rings(run.previous, reached):
+            yield _validate(run)
+    if last:
+        yield _end_epoch(run)
+    run.saver.boundary(run)
+
+
+def _validate(run: Run[M, B]) -> Event:
+    """Evaluate every validation dataset; training goes on as if nobody had looked."""
+    values: dict[str, float] = {}
+    for name, batches in run.validations.items():
+        key = evaluation_key(run.keys, name, run.progress.updates)
+        metrics = evaluate_batches(run.step, run.model, batches, device=run.choices.device, key=key)
+        values |= {f"{name}/{metric}": value for metric, value in metrics.items()}
+    run.validated_metrics = values
+    run.progress = run.progress._replace(validated=run.progress.updates)
+    run.step_schedulers(values)
+    return _report(run, "on_validation_end", Validated(run.progress, values))
+
+
+def _end_epoch(run: Run[Any, Any]) -> Event:
+    """Close the epoch: the one moment at which train metrics are read from the device."""
+    ended = run.progress
+    values = {f"train/{name}": value for name, value in run.averages.compute().items()}
+    run.step_schedulers(values)
+    if ended.validated == ended.updates:
+        values |= run.validated_metrics
+    run.averages.reset()
+    run.progress = Progress(ended.epoch + 1, 0, ended.updates, ended.samples, ended.validated)
+    for scheduling in run.schedulings.values():
+        if scheduling.metric is None and scheduling.every.reached(ended, run.progress):
+            scheduling.step()
+    return _report(run, "on_epoch_end", EpochEnded(ended, values))
+
+
+def _report(run: Run[Any, Any], hook: str, event: Event) -> Event:
+    """Call the callbacks; in between, some know of the event and others do not, so nothing may be saved."""
+    run.settled = False
+    run.reactions(hook, run, event)
+    run.settled = True
+    return event
+
+
+def _over(run: Run[Any, Any], limits: Limits) -> str | None:
+    """Return why the run is over, or None while it goes on."""
+    return limits.reached(run.progress) if run.stop is None else run.stop[1].reason

@@ -1,0 +1,255 @@
+"""Exact weighted averages, whatever the cut into batches, and the common metrics.
+
+An average over an epoch is a sum of values times counts divided by the sum of counts, both kept on the device in
+float64 (float32 where the device has no float64), and read once. The mean of batch means, which is not the mean
+when the last batch is short, appears nowhere.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchflow.arguments import whole
+from torchflow.device import move
+from torchflow.errors import StateError, StepError
+from torchflow.step import Outputs
+from torchflow.types import Metric, State, Stateful
+
+
+def absolute_error(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean absolute error of each sample: (samples, …) and (samples, …) to (samples,)."""
+    return _per_sample((_same_shape(predictions, targets) - targets).abs())
+
+
+def squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean squared error of each sample: (samples, …) and (samples, …) to (samples,)."""
+    return _per_sample((_same_shape(predictions, targets) - targets).square())
+
+
+def accuracy(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Return 1 where the highest score is that of the target class, else 0, averaged within a sample.
+
+    Args:
+        predictions: Scores, shape (samples, classes, …).
+        targets: Classes from 0, shape (samples, …).
+
+    Returns:
+        Shape (samples,).
+    """
+    _check_classes(predictions, targets)
+    return _per_sample((predictions.argmax(1) == targets).type(torch.float32))
+
+
+def top_k(k: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a metric: 1 where the target class is among the ``k`` highest scores, else 0, averaged within a sample.
+
+    Args:
+        k: How many scores count, at least 1.
+
+    Raises:
+        ArgumentValueError: ``k`` is below 1.
+    """
+    k = whole("k", k)
+
+    def among_top(predictions: Tensor, targets: Tensor) -> Tensor:
+        _check_classes(predictions, targets)
+        best = predictions.topk(min(k, predictions.shape[1]), dim=1).indices
+        return _per_sample((best == targets.unsqueeze(1)).any(1).type(torch.float32))
+
+    among_top.__name__ = f"top_{k}"
+    return among_top
+
+
+class R2:
+    """The coefficient of determination, 1 - Σ(y - ŷ)² / Σ(y - ȳ)², gathered as sums in float64.
+
+    The sums of batches are merged by Chan, Golub and LeVeque's formula (1979), so that a large mean costs no digits.
+    Several outputs are averaged with equal weights. Constant targets give NaN: there is nothing to explain.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean: Tensor | None = None
+        self.total: Tensor | None = None
+        self.residual: Tensor | None = None
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        """Gather one batch: predictions and targets of the same shape, (samples,) or (samples, outputs)."""
+        kind = torch.float32 if targets.device.type == "mps" else torch.float64
+        y = targets.detach().type(kind).reshape(len(targets), -1)
+        errors = (_same_shape(predictions, targets).detach().type(kind).reshape(len(targets), -1) - y).square().sum(0)
+        mean, total = y.mean(0), (y - y.mean(0)).square().sum(0)
+        if self.mean is None or self.total is None or self.residual is None:
+            self.count, self.mean, self.total, self.residual = len(y), mean, total, errors
+            return
+        both = self.count + len(y)
+        apart = mean - self.mean
+        self.total = self.total + total + apart.square() * (self.count * len(y) / both)
+        self.mean = self.mean + apart * (len(y) / both)
+        self.residual = self.residual + errors
+        self.count = both
+
+    def compute(self) -> Tensor:
+        """Return R² over all that was gathered, shape (); NaN for nothing."""
+        if self.total is None or self.residual is None:
+            return torch.tensor(torch.nan)
+        return torch.where(self.total > 0, 1 - self.residual / self.total, torch.nan).mean()
+
+    def reset(self) -> None:
+        """Forget all that was gathered."""
+        self.__init__()  # type: ignore[misc]
+
+    def state(self) -> dict[str, State]:
+        """Return the sums."""
+        return {"count": self.count, "mean": self.mean, "total": self.total, "residual": self.residual}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state` returned."""
+        self.count, self.mean = state["count"], state["mean"]
+        self.total, self.residual = state["total"], state["residual"]
+
+
+class Averages:
+    """The loss and the metrics of one stream (train, or one validation), gathered over an epoch or a pass.
+
+    Args:
+        objects: The step's metric objects; this stream works on deep copies.
+        device: Where sums are kept.
+    """
+
+    __slots__ = ("_device", "_kind", "_sums", "_weights", "objects")
+
+    def __init__(self, objects: Mapping[str, Metric], device: torch.device) -> None:
+        self.objects = {name: move(copy.deepcopy(metric), device) for name, metric in objects.items()}
+        for metric in self.objects.values():
+            metric.reset()
+        self._device = device
+        self._kind = torch.float32 if device.type == "mps" else torch.float64
+        self._sums: dict[str, Tensor] = {}
+        self._weights: dict[str, int | float | Tensor] = {}
+
+    def add(self, outputs: Outputs, count: int | Tensor) -> None:
+        """Gather what a step gave for one batch.
+
+        Raises:
+            StepError: A metric has a shape that is neither () nor (samples,), or a tuple has no object of its name.
+        """
+        self._add("loss", outputs.loss.detach(), count, count)
+        for name, value in outputs.metrics.items():
+            if isinstance(value, tuple):
+                self._object(name).update(*(v.detach() if isinstance(v, Tensor) else v for v in value))
+            elif value.ndim > 1:
+                raise StepError(
+                    f"metric {name!r} must have shape () or (samples,), got {tuple(value.shape)}. Average it within a sample."
+                )
+            elif value.ndim:
+                self._add(name, value.detach().sum(), 1, len(value))
+            else:
+                self._add(name, value.detach(), count, count)
+
+    def _add(self, name: str, value: Tensor, factor: int | Tensor, weight: int | Tensor) -> None:
+        total = self._sums.get(name)
+        if total is None:
+            total = self._sums[name] = torch.zeros((), dtype=self._kind, device=self._device)
+            self._weights[name] = 0
+        if isinstance(factor, int):
+            total.add_(value, alpha=factor)
+        else:
+            total.add_(value.type(self._kind) * factor)
+        self._weights[name] = self._weights[name] + weight
+
+    def _object(self, name: str) -> Metric:
+        if name not in self.objects:
+            known = ", ".join(map(repr, self.objects)) or "none"
+            raise StepError(
+                f"Outputs.metrics[{name!r}] is a tuple of arguments, but the step has no metric object of that name (it has {known}). "
+                f"Give the step an attribute metrics = {{{name!r}: ...}}, or return a tensor."
+            )
+        return self.objects[name]
+
+    def compute(self) -> dict[str, float]:
+        """Return every average as a float: the one place that waits for the device. NaN where nothing was counted."""
+        values = {name: _ratio(total, self._weights[name]) for name, total in self._sums.items()}
+        return values | {name: float(metric.compute()) for name, metric in self.objects.items()}
+
+    def reset(self) -> None:
+        """Forget all that was gathered."""
+        self._sums.clear()
+        self._weights.clear()
+        for metric in self.objects.values():
+            metric.reset()
+
+    def state(self) -> dict[str, State]:
+        """Return the running sums and the state of every metric object."""
+        objects = {name: _object_state(name, metric) for name, metric in self.objects.items()}
+        return {"sums": dict(self._sums), "weights": dict(self._weights), "objects": objects}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state` returned."""
+        self._sums = {name: total.clone() for name, total in state["sums"].items()}
+        self._weights = {
+            name: weight.clone() if isinstance(weight, Tensor) else weight for name, weight in state["weights"].items()
+        }
+        for name, metric in self.objects.items():
+            _load_object_state(metric, state["objects"][name])
+
+
+def _ratio(total: Tensor, weight: float | Tensor) -> float:
+    number = float(weight)
+    return total.item() / number if number else float("nan")
+
+
+def _object_state(name: str, metric: Metric) -> Mapping[str, State]:
+    """Return what a metric object has gathered: its own ``state()``, torchmetrics' state, or its attributes."""
+    if isinstance(metric, Stateful):
+        return metric.state()
+    gathered = getattr(metric, "metric_state", None)
+    if isinstance(gathered, dict):
+        return {"gathered": dict(gathered), "updates": int(getattr(metric, "_update_count", 0))}
+    attributes = vars(metric)
+    for attribute, value in attributes.items():
+        if not isinstance(value, (bool, int, float, str, Tensor, list, tuple, dict, type(None))):
+            raise StateError(
+                f"metric {name!r} keeps {attribute!r} as a {type(value).__name__}, which a checkpoint cannot hold. "
+                "Give its class state() and load_state(state)."
+            )
+    return dict(attributes)
+
+
+def _load_object_state(metric: Metric, state: Mapping[str, Any]) -> None:
+    if isinstance(metric, Stateful):
+        metric.load_state(copy.deepcopy(state))
+    elif isinstance(getattr(metric, "metric_state", None), dict):
+        metric.reset()
+        for name, value in copy.deepcopy(state["gathered"]).items():
+            setattr(metric, name, value)
+        metric._update_count = state["updates"]  # type: ignore[attr-defined]  # torchmetrics warns at compute() without it
+    else:
+        vars(metric).update(copy.deepcopy(dict(state)))
+
+
+def _per_sample(values: Tensor) -> Tensor:
+    return values if values.ndim == 1 else values.flatten(1).mean(1)
+
+
+def _same_shape(predictions: Tensor, targets: Tensor) -> Tensor:
+    if predictions.shape != targets.shape:
+        raise StepError(
+            f"predictions of shape {tuple(predictions.shape)} and targets of shape {tuple(targets.shape)} must have the same shape; "
+            "torch would broadcast them to something else. Reshape one of them."
+        )
+    return predictions
+
+
+def _check_classes(predictions: Tensor, targets: Tensor) -> None:
+    expected = (predictions.shape[0], *predictions.shape[2:]) if predictions.ndim > 1 else ()
+    if tuple(targets.shape) != expected or targets.is_floating_point():
+        raise StepError(
+            f"accuracy needs scores (samples, classes, …) and integer targets (samples, …), got {tuple(predictions.shape)} and "
+            f"{tuple(targets.shape)} of {targets.dtype}."
+        )

@@ -1,0 +1,186 @@
+"""Run: everything that changes while training, in the one mutable object and the one state tree."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from torchflow.data.batches import Batches
+from torchflow.device import deterministic_algorithms
+from torchflow.errors import ArgumentValueError
+from torchflow.events import Alarm, Every, Plan, Progress
+from torchflow.hooks import Callback, NoSaver, Reactions, Saver, Stop
+from torchflow.metrics import Averages
+from torchflow.randomness import ForwardStream, Keys, generator, preserved
+from torchflow.schedule import Scheduling
+from torchflow.state import load_model_state, load_optimizer_state, model_state, optimizer_state
+from torchflow.step import Outputs, Step
+from torchflow.types import B, M, State
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a Trainer decides for its runs and what no update changes."""
+
+    accumulate: int
+    clip_norm: float | None
+    clip_value: float | None
+    nonfinite: str
+    precision: str
+    deterministic: bool | None
+    device: torch.device
+    seed: int
+
+
+@dataclass(eq=False)
+class Run(Generic[M, B]):
+    """Everything that changes while training. Made by :meth:`torchflow.Trainer.start`.
+
+    Attributes:
+        model: The model that is trained, on ``choices.device``.
+        step: The step function.
+        optimizers: The optimizers by name; a single one is called ``"main"``.
+        schedulings: The live schedulers by the name of their optimizer.
+        batches: The training data, epoch by epoch.
+        validations: The validation data by name, such as ``"valid"``.
+        validate: When validation is due.
+        callbacks: The callbacks by name, those that change the run first.
+        choices: What the Trainer decided.
+        plan: What is known of the updates to come.
+        custom_update: The user's own way to make an update, or None for the standard one.
+        progress: How far the run has come.
+        previous: The progress before the last update: what was due since then is due now.
+        averages: The train metrics of the epoch under way.
+        validated_metrics: The values of the last validation.
+        stop: The stop that a callback asked for, and the callback's name.
+    """
+
+    model: M
+    step: Step[M, B]
+    optimizers: dict[str, Optimizer]
+    schedulings: dict[str, Scheduling]
+    batches: Batches[B]
+    validations: dict[str, Batches[B]]
+    validate: Every
+    callbacks: dict[str, Callback]
+    choices: Choices
+    plan: Plan
+    custom_update: Callable[[Run[M, B], Sequence[B]], Tensor | Outputs] | None = None
+    identity: Mapping[str, State] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Progress)
+    previous: Progress = field(default_factory=Progress)
+    validated_metrics: dict[str, float] = field(default_factory=dict)
+    stop: tuple[str, Stop] | None = None
+    epoch_started: int = -1
+
+    def __post_init__(self) -> None:
+        self.keys = Keys(self.choices.seed)
+        self.forward_stream = ForwardStream(self.keys, self.choices.accumulate)
+        self.averages = Averages(getattr(self.step, "metrics", {}), self.choices.device)
+        self.reactions = Reactions(self.callbacks)
+        self.saver: Saver = NoSaver()
+        self.validation_alarm = Alarm(self.validate)
+        self.parameters: list[nn.Parameter] = []
+        self.settled = True
+        self.list_parameters()
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The only optimizer.
+
+        Raises:
+            ArgumentValueError: The run has several; take one from ``run.optimizers``.
+        """
+        if len(self.optimizers) != 1:
+            names = ", ".join(map(repr, self.optimizers))
+            raise ArgumentValueError(f"the run has {len(self.optimizers)} optimizers ({names}). Write run.optimizers[name].")
+        return next(iter(self.optimizers.values()))
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The names before the slash of every metric: ``"train"`` and those of the validations."""
+        return ("train", *self.validations)
+
+    def generator(self, name: str) -> torch.Generator:
+        """Return a CPU generator for a callback: a pure function of the seed, the name and the number of updates."""
+        return generator(self.keys(f"callback/{name}", self.progress.updates))
+
+    def list_parameters(self) -> None:
+        """List every parameter of the model and of the optimizers once: those whose gradients the loop clears."""
+        grouped = (p for optimizer in self.optimizers.values() for group in optimizer.param_groups for p in group["params"])
+        self.parameters = list(dict.fromkeys([*self.model.parameters(), *grouped]))
+
+    def step_schedulers(self, values: Mapping[str, float]) -> None:
+        """Step every scheduler that wants one of these values."""
+        for scheduling in self.schedulings.values():
+            if scheduling.metric is not None and scheduling.metric in values:
+                scheduling.step(values[scheduling.metric])
+
+    def confirm_stop(self) -> None:
+        """Ask the callback that stopped this run whether its stop still holds; a changed rule lets the run go on."""
+        if self.stop is not None:
+            name, stop = self.stop
+            if name in self.callbacks and not self.callbacks[name].confirms(stop):
+                self.stop = None
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """Hold what a run needs of the process, and put it back: random state, kernels, every module's training flag.
+
+        A model in evaluation mode is put into training mode; one in training mode keeps the flag of every module, so
+        that a part which its owner froze in evaluation mode stays there.
+        """
+        flags = [(module, module.training) for module in self.model.modules()]
+        with preserved(self.choices.device), deterministic_algorithms(self.choices.deterministic, self.choices.device):
+            if not self.model.training:
+                self.model.train()
+            try:
+                yield
+            finally:
+                for module, flag in flags:
+                    module.training = flag
+
+    def state(self) -> dict[str, State]:
+        """Return the whole state as one tree. Its tensors are the live ones: copy what must outlive the next update."""
+        return {
+            "identity": dict(self.identity),
+            "progress": self.progress._asdict(),
+            "previous": self.previous._asdict(),
+            "epoch_started": self.epoch_started,
+            "stop": None if self.stop is None else {"by": self.stop[0], "reason": self.stop[1].reason},
+            "model": model_state(self.model),
+            "optimizers": {name: optimizer_state(optimizer, self.model) for name, optimizer in self.optimizers.items()},
+            "schedulers": {name: scheduling.state() for name, scheduling in self.schedulings.items()},
+            "averages": self.averages.state(),
+            "validated": dict(self.validated_metrics),
+            # A callback without state, such as a progress bar, may come and go between two starts.
+            "callbacks": {name: dict(state) for name, callback in self.callbacks.items() if (state := callback.state())},
+        }
+
+    def close(self) -> None:
+        """End the threads and processes that read ahead."""
+        for batches in (self.batches, *self.validations.values()):
+            batches.close()
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Copy a state that was compared before into the live objects; see :func:`torchflow.load`."""
+        load_model_state(self.model, state["model"])
+        for name, optimizer in self.optimizers.items():
+            load_optimizer_state(optimizer, self.model, state["optimizers"][name])
+        for name, scheduling in self.schedulings.items():
+            scheduling.load_state(state["schedulers"][name])
+        self.averages.load_state(state["averages"])
+        self.validated_metrics = dict(state["validated"])
+        for name, stored in state["callbacks"].items():
+            self.callbacks[name].load_state(stored)
+        self.stop = None if state["stop"] is None else (state["stop"]["by"], Stop(state["stop"]["reason"]))
+        self.epoch_started = state["epoch_started"]
+        self.progress, self.previous = Progress(**state["progress"]), Progress(**state["previous"])
+        for parameter in self.parameters:
+            parameter.grad = None

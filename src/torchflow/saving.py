@@ -1,0 +1,204 @@
+"""A run to a folder and back: compared leaf by leaf with the live one before anything is touched."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torchflow import arguments
+from torchflow.checkpoint import Loaded, Store, differences, environment_differences, fingerprint
+from torchflow.checkpoint.compare import equal
+from torchflow.errors import ArgumentTypeError, CheckpointError, MismatchError
+from torchflow.run import Run
+from torchflow.state import hyperparameters, parameter_names
+from torchflow.types import State
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """How ``fit`` goes on with a stored run whose recipe has changed on purpose.
+
+    Args:
+        override: Names of optimizer hyperparameters, such as ``["lr"]``, whose new value is meant: it replaces the stored one.
+            A learning rate that a schedule has moved is scaled by the ratio of the new one to the old.
+
+    Raises:
+        ArgumentTypeError: ``override`` is no list of names.
+    """
+
+    override: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.override, str) or not all(isinstance(name, str) for name in self.override):
+            raise ArgumentTypeError(
+                f"Resume(override=…) must be a list of names such as ['lr'], got {arguments.shown(self.override)}."
+            )
+
+
+def save(run: Run[Any, Any], folder: str | os.PathLike[str]) -> Path:
+    """Publish the state of a run as a checkpoint in a folder; the newest two are kept.
+
+    Args:
+        run: The run, at a safe point: at any yield of :func:`torchflow.events`, or between two calls of ``update``.
+        folder: A run folder; it is made where it is missing.
+
+    Returns:
+        The checkpoint's own folder.
+
+    Raises:
+        CheckpointError: The run is in the middle of an update or of its callbacks, or the files cannot be written.
+    """
+    refuse_unsettled(run)
+    with Store(arguments.path("folder", folder)) as store:
+        store.open(run_description(run))
+        published = store.publish(run.progress.updates, run.state(), environment=environment(run))
+        store.prune(2)
+    return published
+
+
+def load(run: Run[Any, Any], folder: str | os.PathLike[str], *, resume: Resume | None = None) -> None:
+    """Load the newest good checkpoint of a folder into a live run; nothing is touched unless all of it fits.
+
+    Args:
+        run: A run that was built as the stored one was.
+        folder: A run folder.
+        resume: What has changed on purpose.
+
+    Raises:
+        CheckpointError: The folder holds no checkpoint.
+        MismatchError: The checkpoint belongs to another run; ``differences`` lists everything.
+    """
+    refuse_unsettled(run)
+    loaded = Store(arguments.path("folder", folder)).load()
+    if loaded is None:
+        raise CheckpointError(
+            f"{os.fspath(folder)!r} holds no checkpoint. Save one first: torchflow.save(run, {os.fspath(folder)!r})."
+        )
+    restore(run, loaded, resume or Resume())
+
+
+def refuse_unsettled(run: Run[Any, Any]) -> None:
+    """Refuse to save or load in the middle of something.
+
+    Raises:
+        CheckpointError: An update is under way, or its callbacks are being called.
+    """
+    if not run.settled:
+        raise CheckpointError(
+            "the run is in the middle of an update or of its callbacks, so its state is half done. Save in the loop over "
+            "torchflow.events(run), or pass checkpoints=Checkpoints(folder) to the Trainer, which saves after every callback."
+        )
+
+
+def run_description(run: Run[Any, Any]) -> dict[str, State]:
+    """Return what ``run.json`` says about a run."""
+    return {"seed": run.choices.seed, "data": run.batches.describe()}
+
+
+def environment(run: Run[Any, Any]) -> dict[str, State]:
+    """Return the fingerprint of what the bits of this run depend on."""
+    dtype = next(run.model.parameters()).dtype
+    return fingerprint(run.choices.device.type, str(dtype).removeprefix("torch."), run.choices.deterministic is not False)
+
+
+def identity(run: Run[Any, Any]) -> dict[str, State]:
+    """Return the recipe of a run as created: everything that a resume compares, apart from tensors."""
+    choices = run.choices
+    return {
+        "seed": choices.seed,
+        "accumulate": choices.accumulate,
+        "clip_norm": choices.clip_norm,
+        "clip_value": choices.clip_value,
+        "nonfinite": choices.nonfinite,
+        "precision": choices.precision,
+        "data": run.batches.describe(),
+        "optimizers": {
+            name: {"class": type(optimizer).__name__, "groups": hyperparameters(optimizer, run.model)}
+            for name, optimizer in run.optimizers.items()
+        },
+    }
+
+
+def schedule_identity(run: Run[Any, Any]) -> dict[str, State]:
+    """Return the schedulers as created: what they were built from, without the learning rates themselves."""
+    return {
+        name: {
+            "class": type(scheduling.scheduler).__name__,
+            "every": str(scheduling.every),
+            "metric": scheduling.metric,
+            **{key: value for key, value in scheduling.state().items() if key not in ("base_lrs", "_last_lr")},
+        }
+        for name, scheduling in run.schedulings.items()
+    }
+
+
+def restore(run: Run[Any, Any], loaded: Loaded, resume: Resume) -> None:
+    """Compare a loaded checkpoint with the live run, then load it.
+
+    Raises:
+        MismatchError: It does not fit; the run is as it was.
+    """
+    found = run_differences(run, loaded.state, resume.override)
+    if found:
+        listed = "\n  ".join(found)
+        raise MismatchError(
+            f"{loaded.path} does not fit this run, which is as it was. {len(found)} difference(s):\n  {listed}\n"
+            "Build the run as it was built then; Resume(override=['lr']) says that a changed hyperparameter is meant; "
+            "a schedule built from the run's length wants the same epochs as before.",
+            found,
+        )
+    changed = environment_differences(loaded.environment, environment(run))
+    if changed:
+        warnings.warn(f"the resumed run may differ in its last bits: {'; '.join(changed)}.", stacklevel=3)
+    new = {name: hyperparameters(optimizer, run.model) for name, optimizer in run.optimizers.items()} if resume.override else {}
+    bases = {name: list(scheduling.scheduler.base_lrs) for name, scheduling in run.schedulings.items()}
+    run.load_state(loaded.state)
+    if resume.override:
+        _override(run, loaded.state["identity"], new, bases, resume.override)
+
+
+def _override(
+    run: Run[Any, Any], stored: Mapping[str, Any], new: Mapping[str, Any], bases: Mapping[str, Any], names: Collection[str]
+) -> None:
+    """Put the live recipe's hyperparameters in the place of the stored ones."""
+    created: Any = run.identity["optimizers"]
+    for name, optimizer in run.optimizers.items():
+        before = stored["optimizers"][name]["groups"]
+        for group, now, then in zip(optimizer.param_groups, created[name]["groups"], before, strict=True):
+            for key in set(names) & set(group):
+                group[key] = group[key] * (now[key] / then[key]) if key == "lr" and then[key] else now[key]
+                if key == "lr" and "initial_lr" in group:
+                    group["initial_lr"] = now[key]
+    if "lr" in names:
+        for name, scheduling in run.schedulings.items():
+            scheduling.scheduler.base_lrs = bases[name]
+
+
+def run_differences(run: Run[Any, Any], state: Mapping[str, Any], override: Collection[str]) -> list[str]:
+    """Return one line for each difference between a stored state and the live run."""
+    live = run.state()
+
+    def fits(path: str, stored: object, here: object) -> bool:
+        """A plain value fits if it is equal, or meant to differ."""
+        return path.rpartition("/")[2] in override or equal(path, stored, here)
+
+    found = differences(state["identity"], run.identity, values=fits) + differences(
+        {"model": state["model"]}, {"model": live["model"]}
+    )
+    for part in ("optimizers", "schedulers", "callbacks"):
+        found += differences({part: _names(state[part])}, {part: _names(live[part])})
+    found += differences({"metrics": _names(state["averages"]["objects"])}, {"metrics": _names(run.averages.objects)})
+    names = set(parameter_names(run.model).values())
+    for name, optimizer in state["optimizers"].items():
+        found += [
+            f"optimizers/{name}/{extra}: stored, but the model has no such parameter" for extra in set(optimizer["state"]) - names
+        ]
+    return found
+
+
+def _names(branch: Any) -> dict[str, None]:
+    return dict.fromkeys(branch)

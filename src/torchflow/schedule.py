@@ -1,0 +1,125 @@
+"""When and how learning rates move: torch's schedulers, stepped at the moment they were made for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from torchflow.arguments import function, shown
+from torchflow.errors import ArgumentTypeError, ArgumentValueError
+from torchflow.events import Every, Plan
+from torchflow.types import State
+
+SchedulerRecipe: TypeAlias = Callable[[Optimizer], LRScheduler]
+"""A function from an optimizer to its scheduler, which then steps once an epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A scheduler together with the moment at which it steps.
+
+    Args:
+        recipe: ``(optimizer, plan) -> LRScheduler``; ``plan`` knows the updates to come (:class:`torchflow.Plan`).
+        every: When the scheduler steps: ``Every(updates=n)`` or ``Every(epochs=n)``.
+        metric: The full name, such as ``"valid/loss"``, of the value that the scheduler's ``step`` wants. A scheduler with
+            a validation metric steps when that validation is finished, one with a train metric at the end of an epoch.
+
+    Raises:
+        ArgumentTypeError: ``recipe`` is no function, or ``every`` no interval.
+        ArgumentValueError: ``every`` is given in samples or seconds.
+    """
+
+    recipe: Callable[[Optimizer, Plan], LRScheduler]
+    every: Every = field(default_factory=lambda: Every(updates=1))
+    metric: str | None = None
+
+    def __post_init__(self) -> None:
+        function("Schedule's recipe", self.recipe, hint="Write Schedule(lambda optimizer, plan: ...).")
+        if not isinstance(self.every, Every):
+            raise ArgumentTypeError(f"Schedule(every=…) must be an interval such as Every(updates=1), got {shown(self.every)}.")
+        if self.every.updates is None and self.every.epochs is None:
+            raise ArgumentValueError(
+                f"a scheduler steps by updates or epochs, got {self.every}. Write Every(updates=1) or Every(epochs=1)."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduling:
+    """A live scheduler of a run and the choices it was made with."""
+
+    scheduler: LRScheduler
+    every: Every
+    metric: str | None
+
+    def step(self, value: float | None = None) -> None:
+        """Move the learning rates; ``value`` is the metric that a plateau rule wants."""
+        if value is None:
+            self.scheduler.step()
+        else:
+            # Plateau schedulers take a metric where the others take a deprecated epoch.
+            self.scheduler.step(value)  # type: ignore[arg-type]
+
+    def state(self) -> dict[str, State]:
+        """Return the numbers of the scheduler; what comes from code (functions, other objects) stays in code."""
+        return {name: _plain(value) for name, value in self.scheduler.state_dict().items() if _is_state(value)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state` returned."""
+        live = self.scheduler.state_dict()
+        self.scheduler.load_state_dict(live | {name: _restored(value, live.get(name)) for name, value in state.items()})
+
+
+def build(choice: SchedulerRecipe | Schedule, optimizer: Optimizer, plan: Plan, name: str = "scheduler") -> Scheduling:
+    """Make the scheduler of one optimizer.
+
+    Raises:
+        ArgumentTypeError: The recipe returned no scheduler, or one that wants a metric without naming it.
+        ArgumentValueError: The scheduler belongs to another optimizer.
+    """
+    schedule = choice if isinstance(choice, Schedule) else Schedule(lambda optimizer, plan: choice(optimizer), Every(epochs=1))
+    scheduler = schedule.recipe(optimizer, plan)
+    if not isinstance(scheduler, LRScheduler):
+        raise ArgumentTypeError(f"{name} must be a recipe that returns an LRScheduler, but it returned {shown(scheduler)}.")
+    if scheduler.optimizer is not optimizer:
+        raise ArgumentValueError(
+            f"{name} returned a scheduler of another optimizer. Write scheduler=lambda optimizer: StepLR(optimizer, ...) "
+            "and use the optimizer that the recipe is given."
+        )
+    if isinstance(scheduler, ReduceLROnPlateau) and schedule.metric is None:
+        raise ArgumentTypeError(
+            f"{name} is a ReduceLROnPlateau, which wants a metric. Write scheduler=Schedule(lambda optimizer, plan: "
+            "ReduceLROnPlateau(optimizer), every=Every(epochs=1), metric='valid/loss')."
+        )
+    return Scheduling(scheduler, schedule.every, schedule.metric)
+
+
+def _is_state(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_state, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, (str, int)) and _is_state(item) for key, item in value.items())
+    return value is None or isinstance(value, (bool, int, float, str)) or type(value).__name__ == "Tensor"
+
+
+def _plain(value: Any) -> State:
+    """Return a value in the language of state trees: MultiStepLR's Counter has integers as keys."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value))
+    plain: State = value
+    return plain
+
+
+def _restored(value: Any, live: Any) -> Any:
+    """Return a stored value in the live one's type: integer keys and nested schedulers' states."""
+    if isinstance(live, dict) and isinstance(value, dict):
+        keys = {str(key): key for key in live}
+        return type(live)({keys.get(name, name): _restored(item, live.get(keys.get(name, name))) for name, item in value.items()})
+    if isinstance(live, (list, tuple)) and isinstance(value, (list, tuple)) and len(live) == len(value):
+        return type(live)(_restored(item, own) for item, own in zip(value, live, strict=True))
+    return value

@@ -1,0 +1,89 @@
+"""Models and optimizers as state trees, keyed by parameter names and never by positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from torchflow.errors import StateError
+from torchflow.types import State
+
+
+def model_state(model: nn.Module) -> dict[str, State]:
+    """Return every parameter and persistent buffer by its name: the live tensors, detached.
+
+    Raises:
+        StateError: A module keeps extra state that is no part of the language of state trees.
+    """
+    state: dict[str, State] = {}
+    for name, value in model.state_dict().items():
+        if isinstance(value, Tensor):
+            state[name] = value.detach()
+        else:
+            raise StateError(
+                f"model/{name}: a checkpoint holds tensors of a model, got {type(value).__name__} from get_extra_state()."
+            )
+    return state
+
+
+@torch.no_grad()
+def load_model_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Copy values into the live parameters and buffers, which keep their identity."""
+    for name, tensor in model.state_dict().items():
+        tensor.copy_(state[name])
+
+
+def parameter_names(model: nn.Module) -> dict[Tensor, str]:
+    """Return the name of every parameter; a tied one goes by its first name."""
+    return {parameter: name for name, parameter in model.named_parameters()}
+
+
+def optimizer_state(optimizer: Optimizer, model: nn.Module) -> dict[str, State]:
+    """Return an optimizer's groups (hyperparameters and names) and its state by parameter name."""
+    names = parameter_names(model)
+    groups: list[State] = [
+        {**{key: value for key, value in group.items() if key != "params"}, "names": [names[p] for p in group["params"]]}
+        for group in optimizer.param_groups
+    ]
+    state: dict[str, State] = {names[parameter]: dict(values) for parameter, values in optimizer.state.items() if values}
+    return {"groups": groups, "state": state}
+
+
+def load_optimizer_state(optimizer: Optimizer, model: nn.Module, state: Mapping[str, Any]) -> None:
+    """Load what :func:`optimizer_state` returned; every tensor is copied, so the state given stays as it is."""
+    numbers = {name: number for number, name in enumerate(n for group in state["groups"] for n in group["names"])}
+    groups = [
+        {**{key: _copied(value) for key, value in group.items() if key != "names"}, "params": [numbers[n] for n in group["names"]]}
+        for group in state["groups"]
+    ]
+    optimizer.load_state_dict({"param_groups": groups, "state": {numbers[n]: _copied(v) for n, v in state["state"].items()}})
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_copied(item) for item in value)
+    return value
+
+
+def hyperparameters(optimizer: Optimizer, model: nn.Module) -> list[State]:
+    """Return the groups of an optimizer as created: what a resume compares."""
+    names = parameter_names(model)
+    return [
+        {
+            **{key: value.clone() if isinstance(value, Tensor) else value for key, value in group.items() if key not in _MOVING},
+            "names": [names[p] for p in group["params"]],
+        }
+        for group in optimizer.param_groups
+    ]
+
+
+_MOVING = ("params", "initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "foreach", "fused")
+"""Group entries that are no choice of the mathematics: filled in by schedulers, or how a step is computed."""

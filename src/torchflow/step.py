@@ -1,0 +1,218 @@
+"""The user's mathematics: a step function from a model and a batch to a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from torchflow.arguments import function, shown
+from torchflow.errors import ArgumentTypeError, ArgumentValueError, StepError
+from torchflow.tree import samples_in
+from torchflow.types import B_contra, M, M_contra, Metric
+
+MetricFunction: TypeAlias = Callable[[Any, Any], Tensor]
+"""A function ``(predictions, targets)`` that gives one value a sample, shape (samples,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a step returns where a bare loss does not say enough.
+
+    Attributes:
+        loss: The loss, shape (), the mean over ``count`` samples.
+        count: How many samples or tokens the loss is the mean of, an int or a tensor of shape (). Every average is weighted
+            by it. None means the samples of the batch.
+        metrics: Values by name. A tensor of shape () is a mean over ``count``; one of shape (samples,) holds a value a
+            sample; a tuple goes as arguments to the metric object of that name.
+        predictions: What :meth:`torchflow.Trainer.predict` gathers: a tensor, or a tree of tensors, that begin with
+            the batch dimension.
+    """
+
+    loss: Tensor
+    count: int | Tensor | None = None
+    metrics: Mapping[str, Tensor | tuple[Any, ...]] = field(default_factory=dict)
+    # Predictions are whatever the model gives: a tensor or a tree of them.
+    predictions: Any = None
+
+
+class Step(Protocol[M_contra, B_contra]):
+    """A step function: any callable ``(model, batch) -> Tensor | Outputs``.
+
+    A bare tensor is the loss, shape (), the mean over the samples of the batch.
+    """
+
+    def __call__(self, model: M_contra, batch: B_contra, /) -> Tensor | Outputs:
+        """Return the loss of a batch."""
+        ...
+
+
+def supervised(
+    loss: Callable[[Any, Any], Tensor], *, metrics: Mapping[str, MetricFunction | Metric] | None = None
+) -> Supervised[nn.Module]:
+    """Build the common step: ``loss(model(inputs), targets)`` for batches ``(inputs, targets)``.
+
+    The loss is trained as a mean over what it counts, and the count is derived from it: the samples of the batch; for
+    ``CrossEntropyLoss`` and ``NLLLoss`` the targets that are not ignored, or the sum of their class weights. A loss with
+    ``reduction="sum"`` or ``"none"`` is divided by its count, so that a learning rate means the same under every reduction.
+
+    Args:
+        loss: A loss of torch, or a function ``(predictions, targets) -> Tensor``.
+        metrics: By name: functions ``(predictions, targets)`` that give one value a sample, shape (samples,), averaged
+            exactly; or objects with ``update``, ``compute`` and ``reset``, such as torchmetrics'.
+
+    Returns:
+        A step function whose ``Outputs`` carry the predictions.
+
+    Raises:
+        ArgumentTypeError: ``loss`` or a metric cannot be called.
+        ArgumentValueError: A metric's name is ``"loss"``, empty, or holds a slash.
+    """
+    return Supervised(loss, metrics or {})
+
+
+class Supervised(Generic[M]):
+    """The step that :func:`supervised` builds.
+
+    Attributes:
+        loss: The loss function.
+        metrics: The metric objects by name; each stream (train, each validation) works on copies of its own.
+    """
+
+    __slots__ = ("_count", "_functions", "_objects", "_reduction", "_same_shape", "loss", "metrics")
+
+    def __init__(self, loss: Callable[[Any, Any], Tensor], metrics: Mapping[str, MetricFunction | Metric]) -> None:
+        if isinstance(loss, type):
+            raise ArgumentTypeError(
+                f"loss must be an instance or a function, got the class {loss.__name__}. Write {loss.__name__}()."
+            )
+        self.loss = function("loss", loss, hint="Pass nn.MSELoss(), or a function (predictions, targets) -> Tensor.")
+        self.metrics = {name: metric for name, metric in metrics.items() if _is_object(_checked(name, metric))}
+        self._functions: dict[str, Callable[[Any, Any], Tensor]] = {
+            name: metric for name, metric in metrics.items() if name not in self.metrics and callable(metric)
+        }
+        self._reduction = getattr(loss, "reduction", "mean")
+        self._same_shape = isinstance(loss, _ELEMENTWISE)
+        self._count = _class_count if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) else None
+
+    def __call__(self, model: nn.Module, batch: tuple[Any, Any], /) -> Outputs:
+        """Return the loss, the count, the metrics and the predictions of one batch."""
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            raise StepError(_not_a_pair(batch))
+        inputs, targets = batch
+        predictions = model(inputs)
+        if self._same_shape and predictions.shape != targets.shape:
+            raise StepError(_shapes_differ(self.loss, predictions, targets))
+        value = self.loss(predictions, targets)
+        samples = samples_in(targets)
+        count: int | Tensor = samples if self._count is None else self._count(self.loss, predictions, targets)
+        if self._reduction != "mean" or value.ndim:
+            value = _mean(value, self._reduction, count)
+        if not self._functions and not self.metrics:
+            return Outputs(value, count, {}, predictions)
+        return Outputs(value, count, self._measured(predictions, targets, samples), predictions)
+
+    def _measured(self, predictions: Any, targets: Any, samples: int) -> dict[str, Tensor | tuple[Any, ...]]:
+        """Return a value a sample for each metric function, and the arguments of each metric object."""
+        measured: dict[str, Tensor | tuple[Any, ...]] = {}
+        with torch.no_grad():
+            for name, metric in self._functions.items():
+                values = metric(predictions, targets)
+                if not isinstance(values, Tensor) or values.shape != (samples,):
+                    found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+                    raise StepError(
+                        f"metric {name!r} must give one value a sample, shape ({samples},), got {found}. "
+                        "Do not average inside it; an object with update, compute and reset can do anything else."
+                    )
+                measured[name] = values
+        for name in self.metrics:
+            measured[name] = (predictions, targets)
+        return measured
+
+
+_ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
+
+
+def _is_object(metric: object) -> bool:
+    return isinstance(metric, Metric)
+
+
+def _checked(name: str, metric: object) -> object:
+    if not isinstance(name, str) or not name or "/" in name or name == "loss":
+        raise ArgumentValueError(f"a metric's name must be text without '/' and other than 'loss', got {shown(name)}.")
+    if isinstance(metric, type):
+        raise ArgumentTypeError(f"metric {name!r} must be an instance, got the class {metric.__name__}. Write {metric.__name__}().")
+    if not _is_object(metric) and not callable(metric):
+        raise ArgumentTypeError(
+            f"metric {name!r} must be a function (predictions, targets) or an object with update, compute and reset, got {shown(metric)}."
+        )
+    return metric
+
+
+def _class_count(loss: Any, predictions: Tensor, targets: Tensor) -> int | Tensor:
+    """Count as torch's classification losses do: targets that are not ignored, by their class weights where given."""
+    if targets.is_floating_point():  # class probabilities: torch divides by the number of samples, weighted or not
+        return targets.numel() // targets.shape[1 if targets.ndim > 1 else 0]
+    kept: Tensor = targets != loss.ignore_index
+    if loss.weight is None:
+        return kept.sum()
+    weights: Tensor = loss.weight
+    return weights[targets[kept]].sum()
+
+
+def _mean(value: Tensor, reduction: str, count: int | Tensor) -> Tensor:
+    """Turn a summed or unreduced loss into the mean over its count."""
+    if reduction == "sum":
+        return value / count
+    if isinstance(count, int):
+        return value.mean()
+    return value.sum() / count
+
+
+def _not_a_pair(batch: object) -> str:
+    found = f"a {type(batch).__name__}"
+    if isinstance(batch, Mapping):
+        found += f" with keys {', '.join(map(repr, batch))}"
+    elif isinstance(batch, (tuple, list)):
+        found += f" of {len(batch)}"
+    return (
+        f"supervised() expects batches (inputs, targets), got {found}. Map the dataset to such pairs, "
+        "or write a step of your own: def step(model, batch): ..."
+    )
+
+
+def _shapes_differ(loss: object, predictions: Tensor, targets: Tensor) -> str:
+    return (
+        f"{type(loss).__name__} compares element by element, and the predictions have shape {tuple(predictions.shape)} but the targets "
+        f"{tuple(targets.shape)}: torch would broadcast them to something else. Reshape the targets, for example with "
+        "data.map_batch(lambda b: (b[0], b[1].reshape(-1, 1)))."
+    )
+
+
+def checked_loss(outputs: object, *, training: bool) -> Outputs:
+    """Return what a step returned as ``Outputs`` with a sound loss.
+
+    Raises:
+        StepError: It is no scalar tensor, or, while training, has no gradient.
+    """
+    if not isinstance(outputs, Outputs):
+        if not isinstance(outputs, Tensor):
+            hint = " Return the tensor itself, not loss.item()." if isinstance(outputs, (int, float)) else ""
+            raise StepError(f"step must return the loss as a Tensor, or Outputs, got {shown(outputs)}.{hint}")
+        outputs = Outputs(outputs)
+    loss = outputs.loss
+    if not isinstance(loss, Tensor):
+        raise StepError(f"Outputs.loss must be a Tensor, got {shown(loss)}.")
+    if loss.ndim or loss.is_complex():
+        raise StepError(
+            f"the loss must be one real number, shape (), got shape {tuple(loss.shape)} of {loss.dtype}. Reduce it, for example with .mean()."
+        )
+    if training and not loss.requires_grad:
+        raise StepError(
+            "the loss has no gradient: nothing that it was computed from requires one. Look for .detach(), .item(), torch.no_grad(), "
+            "or parameters that are all frozen."
+        )
+    return outputs

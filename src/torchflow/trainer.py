@@ -1,0 +1,392 @@
+"""The roof: a Trainer holds the choices, and makes runs of them."""
+
+from __future__ import annotations
+
+import copy
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from torchflow import arguments, building
+from torchflow.building import Reading
+from torchflow.callbacks.checkpoints import Checkpoints
+from torchflow.callbacks.history import History
+from torchflow.callbacks.progress_bar import ProgressBar
+from torchflow.data.batches import Batches
+from torchflow.device import move_model, resolve
+from torchflow.errors import ArgumentTypeError, ArgumentValueError
+from torchflow.evaluation import evaluate_batches, evaluation_key, predict_batches
+from torchflow.events import Every, Finished, Progress
+from torchflow.hooks import Callback
+from torchflow.limits import Limits
+from torchflow.loop import events
+from torchflow.precision import check_precision
+from torchflow.randomness import Keys
+from torchflow.run import Choices, Run
+from torchflow.saving import Resume, identity, schedule_identity
+from torchflow.schedule import Schedule, SchedulerRecipe
+from torchflow.step import Outputs, Step
+from torchflow.types import B, Data, M, OptimizerRecipe
+
+NONFINITE = ("raise", "skip")
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Generic[M]):
+    """What :meth:`Trainer.fit` returns.
+
+    Attributes:
+        model: What was trained.
+        reason: Why the run ended, in one sentence.
+        history: The metrics of every epoch and validation.
+        progress: How far the run came.
+    """
+
+    model: M
+    reason: str
+    history: History
+    progress: Progress
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name} {value:.4g}" for name, value in self.history.last.items())
+        return f"Result({self.reason}; {self.progress.updates} updates{'; ' + last if last else ''})"
+
+
+class Trainer(Generic[M, B]):
+    """Trains models: holds the mathematics and the hardware of a training, while data and duration belong to ``fit``.
+
+    A Trainer is reusable: every fresh ``fit`` makes a new run and puts the callbacks back to their state at construction.
+
+    Args:
+        step: The mathematics, ``(model, batch) -> loss`` or ``Outputs``; :func:`torchflow.supervised` builds the common one.
+        optimizer: A recipe ``(model) -> Optimizer``, a mapping of named recipes, or an optimizer of the model's parameters.
+        scheduler: A recipe ``(optimizer) -> LRScheduler``, which steps once an epoch, or a :class:`torchflow.Schedule`; a
+            mapping of them where there are several optimizers.
+        update: The user's own way to make an update, ``(run, batches) -> loss`` or ``Outputs``; it steps the optimizers
+            itself. None is the standard one.
+        accumulate: Batches of an update. They are weighed by their counts, so an update is that of one large batch.
+        clip_norm: The largest 2-norm of all gradients together; None does not clip.
+        clip_value: The largest magnitude of one gradient element; None does not clip. Applied after ``clip_norm``.
+        callbacks: A list of callbacks, or a mapping from names.
+        checkpoints: Where and when to save; nothing is written without it.
+        progress: True shows a progress bar or lines, False is silent, None shows it.
+        nonfinite: What happens to an update whose loss or gradient is NaN or infinite: ``"raise"`` or ``"skip"``. Either way
+            no parameter is touched by it.
+        device: ``"auto"``, a name such as ``"cuda:0"``, or a device.
+        precision: ``"float32"``: the dtypes of the model and the data as they are.
+        deterministic: True holds torch to deterministic kernels during every call and refuses others; None does so on the
+            CPU and only warns; False leaves torch as it is.
+        seed: The seed of every random stream of a run, but for first weights that were made before.
+
+    Raises:
+        ArgumentTypeError: An argument has the wrong type.
+        ArgumentValueError: An argument has an impossible value.
+        DeviceError: The device is not there.
+    """
+
+    def __init__(
+        self,
+        step: Step[M, B],
+        *,
+        optimizer: OptimizerRecipe[M] | Optimizer | Mapping[str, OptimizerRecipe[M] | Optimizer],
+        scheduler: SchedulerRecipe | Schedule | Mapping[str, SchedulerRecipe | Schedule] | None = None,
+        update: Callable[[Run[M, B], Sequence[B]], Tensor | Outputs] | None = None,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        callbacks: Sequence[Callback] | Mapping[str, Callback] = (),
+        checkpoints: Checkpoints | str | os.PathLike[str] | None = None,
+        progress: bool | None = None,
+        nonfinite: str = "raise",
+        device: str | torch.device = "auto",
+        precision: str = "float32",
+        deterministic: bool | None = None,
+        seed: int = 0,
+    ) -> None:
+        if isinstance(step, (torch.nn.Module, type)):
+            raise ArgumentTypeError(
+                f"step must be a function (model, batch) -> loss, got {arguments.shown(step)}. Write supervised(loss)."
+            )
+        self.step: Step[M, B] = arguments.function(
+            "step", step, hint="Write supervised(nn.MSELoss()), or a function (model, batch)."
+        )
+        self._optimizer = _recipes("optimizer", optimizer, Optimizer)
+        self._scheduler = None if scheduler is None else _recipes("scheduler", scheduler, Schedule)
+        self._update = None if update is None else arguments.function("update", update)
+        self._callbacks = building.named_callbacks(callbacks)
+        for reserved in {"history", "progress_bar", "checkpoints"} & set(self._callbacks):
+            raise ArgumentValueError(
+                f"a callback called {reserved!r} is always made by the Trainer; see its checkpoints= and progress=."
+            )
+        self._at_construction = {name: copy.deepcopy(dict(callback.state())) for name, callback in self._callbacks.items()}
+        self._checkpoints = _checked_checkpoints(checkpoints)
+        self._progress = True if progress is None else arguments.flag("progress", progress)
+        self.choices = Choices(
+            accumulate=arguments.whole("accumulate", accumulate),
+            clip_norm=None if clip_norm is None else arguments.real("clip_norm", clip_norm, above=0.0),
+            clip_value=None if clip_value is None else arguments.real("clip_value", clip_value, above=0.0),
+            nonfinite=arguments.one_of("nonfinite", nonfinite, NONFINITE),
+            precision=check_precision(precision),
+            deterministic=None if deterministic is None else arguments.flag("deterministic", deterministic),
+            device=resolve(device),
+            seed=arguments.seed("seed", seed),
+        )
+
+    def fit(
+        self,
+        model: M | Callable[[], M],
+        train: Data[B],
+        *,
+        epochs: int | None = None,
+        max_updates: int | None = None,
+        max_seconds: float | None = None,
+        batch_size: int | None = None,
+        shuffle: bool | None = None,
+        last_batch: str = "keep",
+        workers: int = 0,
+        collate: Callable[[list[Any]], B] | None = None,
+        validation: Data[B] | Mapping[str, Data[B]] | None = None,
+        validate: Every | None = None,
+        resume: bool | Resume = False,
+    ) -> Result[M]:
+        """Train a model in place.
+
+        Args:
+            model: The model, or a recipe that is called under a key of the seed.
+            train: The training data: a dataset, a tuple or dict of tensors, anything with a length and items, or an
+                iterable of batches such as a DataLoader.
+            epochs: Epochs in all, counted from the run's first.
+            max_updates: Updates in all.
+            max_seconds: Seconds of this call; outside the promise of equal runs.
+            batch_size: Samples of a batch; 32 by default.
+            shuffle: Whether every epoch has an order of its own; True by default.
+            last_batch: What becomes of a last, short batch: ``"keep"``, ``"drop"`` or ``"pad"``.
+            workers: How many threads or processes read ahead; 0 reads inline. The results are the same.
+            collate: From a list of samples to a batch.
+            validation: One dataset (``"valid/loss"``) or a mapping of named ones.
+            validate: When to validate; after every epoch by default.
+            resume: Go on with the newest good checkpoint of ``checkpoints`` where there is one; ``Resume(override=["lr"])``
+                says what has changed on purpose.
+
+        Returns:
+            The model, the reason of the end, the history and the progress.
+
+        Raises:
+            ArgumentTypeError: No duration is given, or an argument has the wrong type.
+            ArgumentValueError: An argument has an impossible value.
+            CallbackError: A callback raised.
+            DataError: The data is not what it was taken for.
+            MismatchError: The checkpoint to resume belongs to another run.
+            NonFiniteError: A loss or a gradient is NaN or infinite.
+            StepError: The step returned something that cannot be trained on.
+        """
+        limits = Limits(epochs, max_updates, max_seconds)
+        if epochs is None and max_updates is None and max_seconds is None:
+            raise ArgumentTypeError("fit needs to know when to end. Pass epochs=10, max_updates=1000 or max_seconds=600.")
+        going_on = self._checked_resume(resume)
+        reading = Reading(batch_size, shuffle, last_batch, workers, collate)
+        run = self._start(model, train, reading, validation=validation, validate=validate, limits=limits)
+        saver = self._checkpoints
+        try:
+            if saver is not None:
+                saver.open(run, going_on)
+                run.saver = saver
+            reason = _drained(run, limits)
+        finally:
+            run.close()
+            if saver is not None:
+                saver.close()
+        return Result(run.model, reason, building.history_of(run), run.progress)
+
+    def start(
+        self,
+        model: M | Callable[[], M],
+        train: Data[B],
+        *,
+        batch_size: int | None = None,
+        shuffle: bool | None = None,
+        last_batch: str = "keep",
+        workers: int = 0,
+        collate: Callable[[list[Any]], B] | None = None,
+        validation: Data[B] | Mapping[str, Data[B]] | None = None,
+        validate: Every | None = None,
+    ) -> Run[M, B]:
+        """Build a run without training it: one floor down, for :func:`torchflow.events` and :func:`torchflow.update`.
+
+        Takes what :meth:`fit` takes except duration and resume, and raises what it raises before the first update. Saving
+        is yours: :func:`torchflow.save` at any yield.
+        """
+        reading = Reading(batch_size, shuffle, last_batch, workers, collate)
+        return self._start(model, train, reading, validation=validation, validate=validate, limits=None)
+
+    def evaluate(
+        self,
+        model: M,
+        data: Data[B],
+        *,
+        batch_size: int | None = None,
+        workers: int = 0,
+        collate: Callable[[list[Any]], B] | None = None,
+    ) -> dict[str, float]:
+        """Return the exact averages of the step's loss and metrics over every sample, without training.
+
+        Args:
+            model: The model; every module gets its own ``training`` flag back.
+            data: The data, as in :meth:`fit`; read in its own order.
+            batch_size: Samples of a batch; 32 by default. Averages do not depend on it.
+            workers: How many threads or processes read ahead.
+            collate: From a list of samples to a batch.
+
+        Returns:
+            Values by name, such as ``{"loss": 0.0004}``.
+
+        Raises:
+            DataError: The data is not what it was taken for.
+            StepError: The step returned no scalar loss.
+        """
+        batches, key = self._for_evaluation(model, data, "evaluate", Reading(batch_size, workers=workers, collate=collate))
+        try:
+            return evaluate_batches(self.step, model, batches, device=self.choices.device, key=key)
+        finally:
+            batches.close()
+
+    def predict(
+        self,
+        model: M,
+        data: Data[B],
+        *,
+        forward: Callable[[M, B], Any] | None = None,
+        batch_size: int | None = None,
+        workers: int = 0,
+        collate: Callable[[list[Any]], B] | None = None,
+    ) -> Any:  # a tensor, or whatever tree of tensors the model predicts
+        """Return the predictions of every sample, in dataset order, on the CPU.
+
+        Args:
+            model: The model; every module gets its own ``training`` flag back.
+            data: The data, as in :meth:`fit`; read in its own order.
+            forward: ``(model, batch) -> predictions``; without it they come from the step's ``Outputs.predictions``. Data
+                without targets needs it.
+            batch_size: Samples of a batch; 32 by default.
+            workers: How many threads or processes read ahead.
+            collate: From a list of samples to a batch.
+
+        Returns:
+            A tensor of shape (samples, …), or the tree of tensors that the model gives.
+
+        Raises:
+            DataError: The data is not what it was taken for.
+            StepError: The step fills in no predictions, and ``forward`` is missing.
+        """
+        if forward is not None:
+            arguments.function("forward", forward, hint="Write forward=lambda model, batch: model(batch).")
+        batches, key = self._for_evaluation(model, data, "predict", Reading(batch_size, workers=workers, collate=collate))
+        try:
+            return predict_batches(self.step, model, batches, device=self.choices.device, key=key, forward=forward)
+        finally:
+            batches.close()
+
+    def _start(
+        self, model: Any, train: Any, reading: Reading, *, validation: Any, validate: Every | None, limits: Limits | None
+    ) -> Run[M, B]:
+        """Check everything, then build the run."""
+        choices = self.choices
+        if validate is not None and not isinstance(validate, Every):
+            raise ArgumentTypeError(f"validate must be an interval such as Every(epochs=1), got {arguments.shown(validate)}.")
+        batches = reading.training(train, choices)
+        validations = {
+            name: reading.evaluation(data, choices, "validation" if name == "valid" else f"validation[{name!r}]")
+            for name, data in building.named_validations(validation).items()
+        }
+        live: Any = building.build_model(model, Keys(choices.seed))
+        if lonely := building.warn_of_lonely_sample(live, batches.samples, reading):
+            warnings.warn(lonely, stacklevel=3)
+        move_model(live, choices.device)
+        optimizers = building.build_optimizers(self._optimizer, live)
+        building.refuse_lonely_closures(optimizers, self._update)
+        plan = building.plan_of(batches.length, choices.accumulate, limits)
+        run: Run[M, B] = Run(
+            model=live,
+            step=self.step,
+            optimizers=optimizers,
+            schedulings={},
+            batches=batches,
+            validations=validations,
+            validate=validate or Every(epochs=1),
+            callbacks=self._fresh_callbacks(),
+            choices=choices,
+            plan=plan,
+            custom_update=self._update,
+        )
+        created = identity(run)
+        run.schedulings = building.build_schedulings(self._scheduler, optimizers, plan, run.streams)
+        run.identity = {**created, "schedulers": schedule_identity(run)}
+        for callback in run.callbacks.values():
+            callback.check(run)
+        return run
+
+    def _fresh_callbacks(self) -> dict[str, Callback]:
+        """Return the callbacks as they were at construction, with those that every run has."""
+        for name, callback in self._callbacks.items():
+            callback.load_state(copy.deepcopy(self._at_construction[name]))
+        own: dict[str, Callback] = {"history": History()}
+        if self._progress:
+            own["progress_bar"] = ProgressBar()
+        if self._checkpoints is not None:
+            self._checkpoints.reset()
+            own["checkpoints"] = self._checkpoints
+        return building.ordered({**self._callbacks, **own})
+
+    def _for_evaluation(self, model: M, data: Any, purpose: str, reading: Reading) -> tuple[Batches[B], int]:
+        if not isinstance(model, torch.nn.Module):
+            raise ArgumentTypeError(f"model must be an nn.Module, got {arguments.shown(model)}.")
+        batches = reading.evaluation(data, self.choices, "data")
+        move_model(model, self.choices.device)
+        return batches, evaluation_key(Keys(self.choices.seed), purpose, 0)
+
+    def _checked_resume(self, resume: bool | Resume) -> Resume | None:
+        if isinstance(resume, Resume):
+            going_on: Resume | None = resume
+        else:
+            going_on = Resume() if arguments.flag("resume", resume, hint="Or Resume(override=['lr']).") else None
+        if going_on is not None and self._checkpoints is None:
+            raise ArgumentValueError(
+                "resume needs a folder to go on from. Pass checkpoints=Checkpoints('runs/name') to the Trainer."
+            )
+        return going_on
+
+
+def _drained(run: Run[Any, Any], limits: Limits) -> str:
+    """Run to the end and return its reason."""
+    for event in events(run, epochs=limits.epochs, max_updates=limits.max_updates, max_seconds=limits.max_seconds):
+        if isinstance(event, Finished):
+            return event.reason
+    raise AssertionError("events() always ends with Finished")
+
+
+def _recipes(name: str, choice: Any, kind: type) -> Any:
+    """Check a recipe, an object of ``kind``, or a mapping of them."""
+    if isinstance(choice, Mapping):
+        if not choice or not all(isinstance(key, str) and key for key in choice):
+            raise ArgumentValueError(f"{name} must be a mapping from names to recipes, got {arguments.shown(choice)}.")
+        return {key: _recipes(f"{name}[{key!r}]", recipe, kind) for key, recipe in choice.items()}
+    if not callable(choice) and not isinstance(choice, kind):
+        example = (
+            "lambda model: torch.optim.SGD(model.parameters(), lr=0.1)" if name.startswith("optimizer") else "lambda optimizer: ..."
+        )
+        raise ArgumentTypeError(f"{name} must be a recipe, got {arguments.shown(choice)}. Write {name}={example}.")
+    return choice
+
+
+def _checked_checkpoints(checkpoints: object) -> Checkpoints | None:
+    if checkpoints is None or isinstance(checkpoints, Checkpoints):
+        return checkpoints
+    if isinstance(checkpoints, (str, os.PathLike)):
+        return Checkpoints(checkpoints)
+    raise ArgumentTypeError(f"checkpoints must be Checkpoints('runs/name') or a folder, got {arguments.shown(checkpoints)}.")
