@@ -37,13 +37,13 @@ def fingerprint(device_type: str, dtype: str, deterministic: bool) -> dict[str, 
 
 
 def environment_differences(stored: Mapping[str, State], here: Mapping[str, State]) -> list[str]:
-    """Return one sentence for each difference between a stored fingerprint and the present one."""
+    """Return one sentence, without its full stop, for each difference between a stored fingerprint and the present one."""
     sentences = []
     for name in [*stored, *(name for name in here if name not in stored)]:
         before, now = stored.get(name), here.get(name)
         if type(before) is not type(now) or before != now:
             word = _WORDS.get(name, name)
-            sentences.append(f"The {word} was {_said(before)} and is {_said(now)} now.")
+            sentences.append(f"the {word} was {_said(before)} and is {_said(now)} now")
     return sentences
 
 

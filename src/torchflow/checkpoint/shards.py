@@ -90,9 +90,14 @@ def make_shard(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Sh
         entry = {"dtype": DTYPE_NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, offset + tensor.nbytes]}
         header[name] = entry
         offset += tensor.nbytes
+    return Shard(header_bytes(header), tuple(tensor for _, tensor in ordered))
+
+
+def header_bytes(header: Mapping[str, object]) -> bytes:
+    """Return the one spelling of a header that is written here: its length, canonical JSON, spaces up to eight bytes."""
     text = canonical(header)
     text += b" " * (-len(text) % 8)
-    return Shard(len(text).to_bytes(8, "little") + text, tuple(tensor for _, tensor in ordered))
+    return len(text).to_bytes(8, "little") + text
 
 
 def read_shard(data: bytes, where: str) -> dict[str, Tensor]:

@@ -31,7 +31,6 @@ class Shelf:
     def __init__(self, folder: Path, files: FileSystem) -> None:
         self.folder = folder
         self._files = files
-        self._parent: int | None = None
         self._verified: set[CheckpointName] = set()
 
     def names(self) -> list[CheckpointName]:
@@ -49,7 +48,7 @@ class Shelf:
         names = self.names()
         earlier = [name for name in names if name.step == step]
         name = CheckpointName(step, earlier[-1].revision + 1 if earlier else 0)
-        parent = self._parent if self._parent is not None and self._parent <= step else None
+        parent = max((name.step for name in names if name.step <= step), default=None)
         draft = make_draft(name, state, parent, environment)
         if earlier and self._is_same(draft, earlier[-1]):
             path = self.folder / str(earlier[-1])
@@ -58,7 +57,6 @@ class Shelf:
         else:
             path = commit(self.folder, draft, self._files)
             self._verified.add(name)
-        self._parent = step
         self._overtake([name for name in names if name.step > step])
         return path
 
@@ -107,7 +105,6 @@ class Shelf:
     def _accepted(self, name: CheckpointName) -> Loaded:
         loaded = read_checkpoint(self.folder / str(name))
         self._verified.add(name)
-        self._parent = name.step
         return loaded
 
     def _report(
