@@ -204,12 +204,16 @@ def test_a_best_from_before_restore_best_was_asked_for_is_warned_of() -> None:
 def test_weights_of_another_model_are_refused_and_change_nothing() -> None:
     stopping = EarlyStopping("valid/loss", restore_best=True)
     feed(stopping, [0.5])
-    run: Any = Watched(model=nn.Linear(2, 1, bias=False))
+    run: Any = Watched(model=nn.Linear(3, 1, bias=False))
     before = run.model.weight.clone()
     with pytest.raises(MismatchError) as raised:
         stopping.on_fit_end(run, ended())
-    assert str(raised.value) == "the best weights do not fit the model, so it was left as it is:\n  bias: only in the best weights"
-    assert raised.value.differences == ("bias: only in the best weights",)
+    differences = (
+        "weight: (1, 2) in the best weights, (1, 3) in the model",
+        "bias: (1,) in the best weights, absent in the model",
+    )
+    assert raised.value.differences == differences
+    assert str(raised.value) == "\n  ".join(("the best weights do not fit the model, so it was left as it is:", *differences))
     assert torch.equal(run.model.weight, before)
 
 

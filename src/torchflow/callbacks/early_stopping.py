@@ -92,7 +92,7 @@ class EarlyStopping(Callback):
         """Copy the best weights back into the model, where that was asked for and the run ended complete.
 
         Raises:
-            MismatchError: The model's state no longer has the names of the weights that were kept.
+            MismatchError: The model's state no longer has the names or shapes of the weights that were kept.
         """
         if not (self.changes_run and event.complete) or self.judged.best is None:
             return
@@ -102,9 +102,10 @@ class EarlyStopping(Callback):
                 stacklevel=2,
             )
             return
-        names, found = set(self._weights), set(run.model.state_dict())
-        if names != found:
-            differences = [f"{name}: only in the {'best weights' if name in names else 'model'}" for name in sorted(names ^ found)]
+        kept, live = _shapes(self._weights), _shapes(run.model.state_dict())
+        if kept != live:
+            lines = [f"{n}: {kept.get(n, 'absent')} in the best weights, {live.get(n, 'absent')} in the model" for n in kept | live]
+            differences = [line for line, n in zip(lines, kept | live, strict=True) if kept.get(n) != live.get(n)]
             raise MismatchError(
                 "the best weights do not fit the model, so it was left as it is:\n  " + "\n  ".join(differences), differences
             )
@@ -167,3 +168,7 @@ def _listed(names: Any) -> str:
 def _copied(weights: Mapping[str, Any]) -> dict[str, Any]:
     """Return weights that nobody else writes to; a module's extra state, which is no tensor, is copied as well."""
     return {name: w.detach().clone() if isinstance(w, torch.Tensor) else copy.deepcopy(w) for name, w in weights.items()}
+
+
+def _shapes(weights: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(tuple(w.shape)) if isinstance(w, torch.Tensor) else "extra state" for name, w in weights.items()}

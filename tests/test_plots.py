@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from torchflow import plots
+from torchflow.callbacks import History
+from torchflow.errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
+from torchflow.events import EpochEnded, Progress, Validated
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+pytest.importorskip("matplotlib")
+RUN: Any = None
+
+
+def measured(train: list[float], valid: list[float], **others: list[float]) -> History:
+    history = History()
+    for epoch, (fit, check) in enumerate(zip(train, valid, strict=True)):
+        progress = Progress(epoch, 4, 4 * epoch + 4, 32 * epoch + 32)
+        found = {"valid/loss": check, **{name.replace("_", "/"): values[epoch] for name, values in others.items()}}
+        history.on_validation_end(RUN, Validated(progress, found))
+        history.on_epoch_end(RUN, EpochEnded(progress, {"train/loss": fit, **found}))
+    return history
+
+
+def labels(axis: Axes) -> list[str]:
+    legend = axis.get_legend()
+    assert legend is not None
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def test_the_losses_are_drawn_with_the_best_validation_marked() -> None:
+    figure = plots.history(measured([1.0, 0.8, 0.6], [1.1, 0.9, 1.0], valid_accuracy=[0.1, 0.2, 0.3]))
+    (axis,) = figure.axes
+    assert labels(axis) == ["train/loss", "valid/loss", "best valid/loss: 0.9 at epoch 2"]
+    assert list(axis.lines[0].get_xdata()) == [1.0, 2.0, 3.0]  # type: ignore[arg-type]
+    assert (axis.get_xlabel(), axis.get_ylabel(), axis.get_yscale()) == ("epochs finished", "loss", "linear")
+
+
+def test_curves_differ_without_colour() -> None:
+    (axis,) = plots.history(measured([1.0, 0.8], [1.1, 0.9], other_loss=[1.2, 1.0])).axes
+    curves = [line for line in axis.lines if line.get_label() in ("train/loss", "valid/loss", "other/loss")]
+    assert len({(line.get_linestyle(), line.get_marker()) for line in curves}) == len(curves) == 3
+
+
+def test_every_kind_of_value_has_its_panel() -> None:
+    history = measured([1.0, 0.8], [1.1, 0.9], train_accuracy=[0.2, 0.4], valid_accuracy=[0.1, 0.3])
+    figure = plots.history(history, names=history.names)
+    assert [axis.get_ylabel() for axis in figure.axes] == ["loss", "accuracy"]
+    assert labels(figure.axes[1]) == ["train/accuracy", "valid/accuracy"]
+
+
+def test_everything_is_drawn_where_there_is_no_loss() -> None:
+    history = History()
+    history.on_epoch_end(RUN, EpochEnded(Progress(0, 4, 4, 32), {"train/reward": 1.0}))
+    assert plots.history(history).axes[0].get_ylabel() == "reward"
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [([10.0, 1.0, 0.1], "log"), ([1.0, 0.9, 0.8], "linear"), ([10.0, 0.1, 0.0], "linear"), ([10.0, 0.1, -1.0], "linear")],
+)
+def test_the_scale_is_logarithmic_where_that_helps(values: list[float], scale: str) -> None:
+    assert plots.history(measured(values, values)).axes[0].get_yscale() == scale
+
+
+def test_values_that_are_not_finite_leave_a_gap() -> None:
+    (axis,) = plots.history(measured([math.inf, 0.8, math.nan], [math.nan, 0.9, math.inf])).axes
+    drawn: Any = axis.lines[0].get_ydata()
+    assert [math.isnan(value) for value in drawn] == [True, False, True]
+    assert labels(axis)[-1] == "best valid/loss: 0.9 at epoch 2"
+
+
+def test_a_loss_that_was_never_finite_has_no_best(tmp_path: Path) -> None:
+    figure = plots.history(measured([math.nan], [math.nan]), tmp_path / "nan.png")
+    assert labels(figure.axes[0]) == ["train/loss", "valid/loss"]
+
+
+def test_updates_are_the_axis_where_no_epoch_has_ended() -> None:
+    history = History()
+    for updates, value in ((10, 0.5), (20, 0.25)):
+        history.on_validation_end(RUN, Validated(Progress(0, updates, updates, updates), {"valid/loss": value}))
+    (axis,) = plots.history(history).axes
+    assert axis.get_xlabel() == "updates"
+    assert labels(axis) == ["valid/loss", "best valid/loss: 0.25 at update 20"]
+
+
+def test_the_train_loss_is_marked_where_there_is_no_validation() -> None:
+    history = History()
+    history.on_epoch_end(RUN, EpochEnded(Progress(0, 4, 4, 32), {"train/loss": 0.5}))
+    assert labels(plots.history(history).axes[0]) == ["train/loss", "best train/loss: 0.5 at epoch 1"]
+
+
+def test_no_two_labels_overlap_and_none_leaves_the_figure(tmp_path: Path) -> None:
+    names = {f"validation-on-hospital-{number}_loss": [1.0, 0.5] for number in range(7)}
+    history = measured([1.0, 0.5], [1.1, 0.6], **names, valid_accuracy=[0.1, 0.2])
+    figure = plots.history(history, tmp_path / "many.png", history.names)
+    boxes = []
+    for axis in figure.axes:
+        legend = axis.get_legend()
+        assert legend is not None
+        assert not legend.get_window_extent().overlaps(axis.get_window_extent().padded(-1.0))
+        boxes += [text.get_window_extent() for text in legend.get_texts()]
+    assert not [1 for i, box in enumerate(boxes) for other in boxes[i + 1 :] if box.overlaps(other)]
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in boxes)
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_the_suffix_says_the_format(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"curves.{suffix}"
+    plots.history(measured([1.0, 0.8], [1.1, 0.9], **{"$x_loss": [1.0, 1.0]}), str(path))
+    assert path.read_bytes()[:5] in (b"\x89PNG\r", b"%PDF-", b"<?xml")
+
+
+def test_pyplot_and_its_global_state_stay_out() -> None:
+    loaded = "matplotlib.pyplot" in sys.modules
+    plots.history(measured([1.0], [1.0]))
+    assert ("matplotlib.pyplot" in sys.modules) == loaded
+
+
+def test_what_cannot_be_drawn_is_refused() -> None:
+    history = measured([1.0], [1.0])
+    with pytest.raises(ArgumentValueError, match="there is nothing to draw: the history holds no values yet, or names is empty"):
+        plots.history(History())
+    with pytest.raises(ArgumentValueError, match="there is nothing to draw"):
+        plots.history(history, names=[])
+    with pytest.raises(KeyError, match="no metric 'valid/f1' was measured; there are: 'train/loss', 'valid/loss'"):
+        plots.history(history, names=["valid/f1"])
+    with pytest.raises(ArgumentTypeError, match=r"names must be a list of metric names such as \['valid/loss'\], got 'valid/loss'"):
+        plots.history(history, names="valid/loss")
+    with pytest.raises(ArgumentValueError, match="path must be a path that is not empty"):
+        plots.history(history, "")
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingExtraError) as raised:
+        plots.history(measured([1.0], [1.0]))
+    assert str(raised.value) == (
+        "plots need matplotlib, which is not installed: pip install 'torchflow-train[plot]'. history.to_csv does without."
+    )
