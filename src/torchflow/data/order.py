@@ -69,9 +69,15 @@ def algorithm_of(length: int, shuffle: bool) -> str:
 
 def mix64(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return a bijective hash of each 64-bit word: the finalizer of SplitMix64 (Steele, Lea and Flood, 2014)."""
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+    mixed = words >> np.uint64(30)  # two arrays in all: memory costs more here than arithmetic
+    mixed ^= words
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    shifted = mixed >> np.uint64(27)
+    mixed ^= shifted
+    mixed *= np.uint64(0x94D049BB133111EB)
+    np.right_shift(mixed, np.uint64(31), out=shifted)
+    mixed ^= shifted
+    return mixed
 
 
 class Sequential:
@@ -106,7 +112,9 @@ class SortedByHash:
     def __init__(self, length: int, key: int) -> None:
         self.length = length
         index = np.arange(length, dtype=np.uint64)
-        words = mix64(index * _GOLDEN + np.uint64(key & _MASK64))  # stream number `key` of SplitMix64
+        words = index * _GOLDEN
+        words += np.uint64(key & _MASK64)
+        words = mix64(words)  # the stream of SplitMix64 whose state begins at `key`
         words &= _HIGH40
         words |= index
         words.sort()
