@@ -95,7 +95,8 @@ def _figure(panels: int) -> Figure:
 def _draw_panel(axis: Axes, history: History, kind: str, members: Sequence[str]) -> None:
     seen: list[float] = []
     for number, name in enumerate(members):
-        colour, line, marker = STYLES[number % len(STYLES)]
+        again = number // len(STYLES)  # from the seventh curve on, colours meet other lines and markers
+        colour, line, marker = (STYLES[(number + again * part) % len(STYLES)][part] for part in range(3))
         values = [value if math.isfinite(value) else math.nan for value in history[name]]
         seen += [value for value in values if math.isfinite(value)]
         axis.plot(
