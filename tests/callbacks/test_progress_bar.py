@@ -49,7 +49,7 @@ def play(bar: ProgressBar, loss: Any, start: Progress | None = None, plan: Plan 
             bar.on_step_end(RUN, stepped(at(epoch, batch), loss))
         bar.on_validation_end(RUN, Validated(at(epoch), {"valid/loss": 0.011}))
         bar.on_epoch_end(RUN, EpochEnded(at(epoch), {"train/loss": 0.012345, "valid/loss": 0.011}))
-    bar.on_fit_end(RUN, Finished(at(2), "3 epochs are done"))
+    bar.on_fit_end(RUN, Finished(Progress(3, 0, 12, 96), "3 epochs are done"))
 
 
 @pytest.fixture

@@ -139,7 +139,9 @@ class ProgressBar(Callback):
             return False
 
     def _title(self, progress: Progress) -> str:
-        return f"epoch {progress.epoch + 1}" + (f"/{self._epochs}" if self._epochs is not None else "")
+        # Once an epoch has ended, progress is at the beginning of the next; a run that is over must not name that one.
+        number = max(1, progress.epoch + (progress.batch > 0))
+        return f"epoch {number}" + (f"/{self._epochs}" if self._epochs is not None else "")
 
 
 def _texts(values: Mapping[str, float]) -> list[str]:
