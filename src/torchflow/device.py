@@ -69,7 +69,12 @@ def move(tree: N, device: torch.device) -> N:
 
 def _is_on_cpu(tree: object) -> bool:
     """Say at the cost of a glance that a plain tuple of CPU tensors has nowhere to go."""
-    return type(tree) is tuple and all(type(leaf) is Tensor and leaf.device.type == "cpu" for leaf in tree)
+    if type(tree) is not tuple:
+        return False
+    for leaf in tree:  # a loop, since a generator would cost as much as the rest of the glance
+        if type(leaf) is not Tensor or not leaf.is_cpu:
+            return False
+    return True
 
 
 def _moved(leaf: Any, device: torch.device) -> Any:

@@ -17,10 +17,10 @@ from torchflow.limits import Limits
 from torchflow.run import Run
 from torchflow.tree import samples_in
 from torchflow.types import B, M
-from torchflow.update import Counted, NotFinite, custom_update, mean_loss, mean_metrics, standard_update
+from torchflow.updating import Counted, NotFinite, custom_update, mean_loss, mean_metrics, standard_update
 
 
-def update(run: Run[M, B], batches: Sequence[B]) -> Stepped:
+def update(run: Run[M, B], batches: list[B]) -> Stepped:
     """Make one update from one or more batches: one optimizer step, and the progress is replaced.
 
     This is the lowest floor: ``for batch in run.batches.epoch(0): torchflow.update(run, [batch])``. Schedulers that count
@@ -38,7 +38,7 @@ def update(run: Run[M, B], batches: Sequence[B]) -> Stepped:
         StepError: The step returned something that cannot be trained on.
         OutOfMemoryError: The device's memory did not suffice.
     """
-    if isinstance(batches, (str, bytes)) or not isinstance(batches, Sequence) or not batches:
+    if not isinstance(batches, list) or not batches:
         raise ArgumentTypeError("update(run, batches) takes a list of the batches of one update. Write update(run, [batch]).")
     before, device = run.progress, run.choices.device
     rates = {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in run.optimizers.items()}
@@ -63,11 +63,13 @@ def _commit(
 ) -> Stepped:
     """Count a finished update: from here on it has happened."""
     epoch, batch, updates, samples, validated = before
-    now = Progress(epoch, batch + len(batches), updates + 1, samples + sum(map(samples_in, batches)), validated)
+    for part in batches:
+        samples += samples_in(part)
+    now = Progress(epoch, batch + len(batches), updates + 1, samples, validated)
     if not skipped:
         for part in parts:
             run.averages.add(part.outputs, part.count)
-        for scheduling in run.schedulings.values():
+        for scheduling in run.schedulings.values() if run.schedulings else ():
             if scheduling.metric is None and scheduling.every.updates is not None and scheduling.every.reached(before, now):
                 scheduling.step()
     run.previous, run.progress, run.settled = before, now, True
@@ -159,7 +161,8 @@ def _epoch(run: Run[M, B], limits: Limits) -> Iterator[Event]:
         while window is not None and _over(run, limits) is None:
             batches, last = window
             yield _report(run, "on_step_end", update(run, batches))
-            yield from _boundary(run, last)
+            if last or run.watched:
+                yield from _boundary(run, last)
             window = None if last else next(windows, None)
 
 

@@ -36,19 +36,24 @@ def divide(gradients: Iterable[Tensor], total: float | Tensor) -> None:
         gradient.div_(total)
 
 
-def all_finite(gradients: Sequence[Tensor]) -> bool:
+def all_finite(parameters: Iterable[Tensor]) -> bool:
     """Say whether every element of every gradient is finite.
 
-    A sum is NaN or infinite as soon as one element is: one pass without a temporary. Only a sum that overflowed,
-    which finite elements can do too, is looked at element by element.
+    A sum is NaN or infinite as soon as one element is, and so is the sum of sums: one pass over each gradient without a
+    temporary. Only where that overflowed, which finite elements can do too, each element is looked at.
+
+    Args:
+        parameters: The parameters, each with a gradient.
     """
-    return all(_is_finite(gradient) for gradient in gradients)
+    total = 0.0
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    for gradient in gradients:
+        total += gradient.sum().item()
+    return math.isfinite(abs(total)) or all(bool(torch.isfinite(_values(gradient)).all()) for gradient in gradients)
 
 
-def _is_finite(gradient: Tensor) -> bool:
-    if gradient.is_sparse:
-        gradient = gradient.coalesce().values()
-    return math.isfinite(abs(gradient.sum().item())) or bool(torch.isfinite(gradient).all())
+def _values(gradient: Tensor) -> Tensor:
+    return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
 def clip(parameters: Sequence[Tensor], norm: float | None, value: float | None) -> Tensor | None:

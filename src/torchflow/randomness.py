@@ -108,7 +108,7 @@ def seed_globals(number: int, device: torch.device | None = None) -> None:
         number: 64 bits; the CPU generator and NumPy take the low 32.
         device: The device that forward passes run on; None means the CPU alone.
     """
-    torch.default_generator.manual_seed(number & 0xFFFFFFFFFFFFFFFF)
+    torch.default_generator.manual_seed(number)
     if device is not None and device.type != "cpu":
         _accelerator(device).manual_seed(number & 0x7FFFFFFFFFFFFFFF)
     np.random.seed(number & _MASK32)

@@ -17,6 +17,7 @@ from torchflow.errors import ArgumentValueError
 from torchflow.events import Alarm, Every, Plan, Progress
 from torchflow.hooks import Callback, NoSaver, Reactions, Saver, Stop
 from torchflow.metrics import Averages
+from torchflow.precision import needs_closure
 from torchflow.randomness import ForwardStream, Keys, generator, preserved
 from torchflow.schedule import Scheduling
 from torchflow.state import load_model_state, load_optimizer_state, model_state, optimizer_state
@@ -87,6 +88,8 @@ class Run(Generic[M, B]):
         self.saver: Saver = NoSaver()
         self.validation_alarm = Alarm(self.validate)
         self.parameters: list[nn.Parameter] = []
+        self.accelerator = None if self.choices.device.type == "cpu" else self.choices.device
+        self.by_closure = any(map(needs_closure, self.optimizers.values()))
         self.settled = True
         self.list_parameters()
 
@@ -101,6 +104,11 @@ class Run(Generic[M, B]):
             names = ", ".join(map(repr, self.optimizers))
             raise ArgumentValueError(f"the run has {len(self.optimizers)} optimizers ({names}). Write run.optimizers[name].")
         return next(iter(self.optimizers.values()))
+
+    @property
+    def watched(self) -> bool:
+        """Whether anything may be due between two updates of an epoch."""
+        return bool(self.validations) or not isinstance(self.saver, NoSaver)
 
     @property
     def streams(self) -> tuple[str, ...]:

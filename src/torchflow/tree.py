@@ -59,7 +59,7 @@ def leaves_with_paths(tree: object, path: str = "") -> Iterator[tuple[str, Any]]
 
 def samples_in(batch: object) -> int:
     """Count the samples of a batch: the first dimension of its first tensor or array that has one; 1 without any."""
-    first = next(iter(batch), None) if isinstance(batch, tuple) else batch
+    first = batch[0] if isinstance(batch, tuple) and len(batch) > 0 else batch
     if isinstance(first, Tensor) and first.ndim:  # the common case, in under a microsecond
         return len(first)
     for leaf in leaves(batch):

@@ -1,0 +1,152 @@
+"""How an update is made: forward, backward, weighing by counts, clipping, the optimizer's step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchflow.errors import NonFiniteError
+from torchflow.events import Gradients
+from torchflow.precision import all_finite, backward, clip, divide, optimizer_step
+from torchflow.randomness import seed_globals
+from torchflow.run import Run
+from torchflow.step import Outputs, checked_loss
+from torchflow.tree import samples_in
+from torchflow.types import B, M
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a step gave for one batch, and what its loss is the mean of."""
+
+    outputs: Outputs
+    count: int | Tensor
+
+
+class NotFinite(Exception):  # noqa: N818  (a signal between two functions of the loop, never an error that a user sees)
+    """The update at hand has a loss or a gradient that is not finite; nothing has been changed yet."""
+
+    def __init__(self, parts: list[Counted], what: str) -> None:
+        super().__init__(what)
+        self.parts = parts
+
+
+def forward(run: Run[M, B], batch: B, shard: int) -> Counted:
+    """Run the step on one batch, on the random stream of this update and shard."""
+    seed_globals(run.forward_stream(run.progress.updates, shard), run.accelerator)
+    outputs = checked_loss(run.step(run.model, batch), training=True)
+    return Counted(outputs, samples_in(batch) if outputs.count is None else outputs.count)
+
+
+def gradients(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
+    """Leave the gradient of the mean over all samples of the window in the parameters.
+
+    One batch is plain ``loss.backward()``. Of several, each loss goes backward times its count, and the sum is divided by
+    the total count once: the mean of unequal batches' means would be another loss.
+    """
+    if len(batches) == 1:
+        part = forward(run, batches[0], 0)
+        backward(part.outputs.loss)
+        return [part]
+    parts: list[Counted] = []
+    for shard, batch in enumerate(batches):
+        part = forward(run, batch, shard)
+        backward(part.outputs.loss * part.count)
+        parts.append(part)
+    total = sum(part.count for part in parts)
+    divide((p.grad for p in run.parameters if p.grad is not None), total)
+    return parts
+
+
+def standard_update(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
+    """Make one step of every optimizer from the gradients of one window.
+
+    Raises:
+        NotFinite: The loss or a gradient is not finite; no parameter has been changed.
+    """
+    if run.by_closure:
+        return _update_by_closure(run, batches)
+    parts = gradients(run, batches)
+    _prepare(run, parts)
+    for optimizer in run.optimizers.values():
+        optimizer_step(optimizer)
+    return parts
+
+
+def _prepare(run: Run[Any, Any], parts: list[Counted]) -> None:
+    """Refuse what is not finite, clip, and show the gradients to the callbacks."""
+    choices, norm = run.choices, None
+    touched = [p for p in run.parameters if p.grad is not None]
+    if choices.clip_norm is not None or choices.clip_value is not None:
+        norm = clip(touched, choices.clip_norm, choices.clip_value)
+    for part in parts:
+        if not math.isfinite(part.outputs.loss.item()):
+            raise NotFinite(parts, "the loss")
+    if not (all_finite(touched) if norm is None else math.isfinite(norm.item())):
+        raise NotFinite(parts, "a gradient")
+    if run.reactions.has("on_gradients"):
+        run.reactions("on_gradients", run, Gradients(run.progress, norm))
+
+
+def _update_by_closure(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
+    """Let L-BFGS evaluate the window as often as it wants, each time on the same random streams.
+
+    The checks and the hook belong to the first evaluation: it is the gradient at the parameters as they are.
+    """
+    first: list[list[Counted]] = []
+
+    def closure() -> Tensor:
+        for parameter in run.parameters:
+            parameter.grad = None
+        parts = gradients(run, batches)
+        if first:
+            clip([p for p in run.parameters if p.grad is not None], run.choices.clip_norm, run.choices.clip_value)
+        else:
+            first.append(parts)
+            _prepare(run, parts)
+        return mean_loss(parts)
+
+    optimizer_step(run.optimizer, closure)
+    return first[0]
+
+
+def custom_update(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
+    """Let the user's own function make the update, on the random stream of its first shard.
+
+    Raises:
+        NonFiniteError: The loss that it returned is not finite; by then its optimizers have stepped.
+    """
+    assert run.custom_update is not None
+    seed_globals(run.forward_stream(run.progress.updates, 0), run.accelerator)
+    outputs = checked_loss(run.custom_update(run, batches), training=False)
+    count = sum(samples_in(batch) for batch in batches) if outputs.count is None else outputs.count
+    if not math.isfinite(outputs.loss.item()):
+        raise NonFiniteError(
+            f"update= returned a loss that is not finite after update {run.progress.updates}. Its optimizers have stepped already, "
+            "so nothing can be skipped: check the loss before you step."
+        )
+    return [Counted(outputs, count)]
+
+
+def mean_loss(parts: list[Counted]) -> Tensor:
+    """Return the mean loss over the samples of a window, shape (), detached."""
+    if len(parts) == 1:
+        return parts[0].outputs.loss.detach()
+    return torch.stack([part.outputs.loss.detach() * part.count for part in parts]).sum() / sum(part.count for part in parts)
+
+
+def mean_metrics(parts: list[Counted]) -> dict[str, Tensor]:
+    """Return the means of the metrics over the samples of a window, each of shape (), detached."""
+    names = parts[0].outputs.metrics
+    return {name: _mean_metric(name, parts) for name, value in names.items() if isinstance(value, Tensor)} if names else {}
+
+
+def _mean_metric(name: str, parts: list[Counted]) -> Tensor:
+    gathered = [(value.detach(), part.count) for part in parts if isinstance(value := part.outputs.metrics[name], Tensor)]
+    sums = [(value.sum(), len(value)) if value.ndim else (value * count, count) for value, count in gathered]
+    return torch.stack([total for total, _ in sums]).sum() / sum(weight for _, weight in sums)
