@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing
+
+from torchflow import data
+from torchflow.data import batches_of, workers
+from torchflow.data.batches import DatasetBatches
+from torchflow.data.workers import Request, _Answers, _check_travels, read_ahead
+from torchflow.errors import DataError
+from torchflow.randomness import Keys
+
+
+def drawn(index: int) -> Any:
+    return torch.tensor([index, torch.rand(()), np.random.rand(), random.random()])
+
+
+def batches(function: Callable[[int], Any], length: int = 12, **options: Any) -> Any:
+    return batches_of(data.from_function(function, length), keys=Keys(0), name="valid", batch_size=3, **options)
+
+
+def threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate() if "read-ahead" in thread.name}
+
+
+def test_read_ahead_keeps_the_order_and_the_bound() -> None:
+    made: list[int] = []
+
+    def make(number: int) -> int:
+        time.sleep(0.001 * (number % 3))
+        made.append(number)
+        return number
+
+    ahead = read_ahead(make, range(40), 2)
+    assert [next(ahead) for _ in range(3)] == [0, 1, 2]
+    time.sleep(0.05)
+    assert len(made) <= 3 + 4
+    assert list(ahead) == list(range(3, 40))
+    assert not threads()
+
+
+def test_read_ahead_raises_where_the_batch_would_have_come() -> None:
+    def make(number: int) -> int:
+        if number == 5:
+            raise KeyError("five")
+        return number
+
+    ahead = read_ahead(make, range(10), 3)
+    assert [next(ahead) for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(KeyError) as caught:
+        next(ahead)
+    assert caught.traceback[-1].name == "make"
+    assert not threads()
+
+
+@pytest.mark.parametrize("leave", [lambda ahead: ahead.close(), lambda ahead: None])
+def test_leaving_early_ends_the_threads(leave: Callable[[Iterator[int]], None]) -> None:
+    ahead = read_ahead(lambda number: number, iter(range(10**9)), 2)
+    next(ahead)
+    leave(ahead)
+    del ahead
+    assert not threads()
+
+
+def test_processes_make_the_batches_that_are_made_inline_epoch_after_epoch() -> None:
+    inline, ahead = batches(drawn), batches(drawn, workers=2)
+    state = torch.random.get_rng_state()
+    for epoch, start in ((0, 0), (1, 2)):
+        for one, other in zip(inline.epoch(epoch, start), ahead.epoch(epoch, start), strict=True):
+            assert torch.equal(one, other)
+    assert torch.equal(torch.random.get_rng_state(), state)  # the DataLoader drew from a generator of its own
+    early = ahead.epoch(2)
+    next(early)
+    early.close()
+    assert len(list(ahead.epoch(3))) == 4
+    ahead.close()
+    ahead.close()
+    assert not torch.multiprocessing.active_children()
+
+
+class UnpicklableError(Exception):
+    def __init__(self) -> None:
+        super().__init__("held by a lock")
+        self.lock = threading.Lock()
+
+
+def raise_at_4(error: BaseException) -> Callable[[int], Any]:
+    def function(index: int) -> Any:
+        if index == 4:
+            raise error
+        return index
+
+    return function
+
+
+@pytest.mark.parametrize("error", [UnpicklableError(), StopIteration(), SystemExit(1)])
+def test_what_a_worker_raises_names_the_sample(error: BaseException) -> None:
+    ahead = batches(raise_at_4(error), workers=1).epoch(0)
+    assert next(ahead).tolist() == [0, 1, 2]
+    with pytest.raises(
+        DataError, match=rf"failed at sample 4: it raised {type(error).__name__}(.|\n)*In the worker process:\nTraceback"
+    ):
+        next(ahead)
+
+
+def die_at_4(index: int) -> int:
+    if index == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return index
+
+
+def test_a_worker_that_dies_is_an_error_that_names_its_samples() -> None:
+    ahead = batches(die_at_4, workers=1).epoch(0)
+    with pytest.raises(DataError, match=r"a worker process failed while making the batch of samples (0, 1, 2|3, 4, 5)"):
+        list(ahead)
+
+
+def hang_at_4(index: int) -> int:
+    if index == 4:
+        time.sleep(60)
+    return index
+
+
+def test_a_worker_that_hangs_is_an_error_after_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "SECONDS_TO_ANSWER", 1)
+    ahead = batches(hang_at_4, workers=1).epoch(0)
+    next(ahead)
+    with pytest.raises(DataError, match=r"the batch of samples 3, 4, 5: DataLoader timed out after 1 seconds"):
+        next(ahead)
+
+
+def test_a_cache_and_a_filter_are_filled_before_the_processes_start(tmp_path: Any) -> None:
+    log = tmp_path / "calls"
+
+    def make(index: int) -> int:
+        with open(log, "a") as file:
+            file.write("x")
+        return index
+
+    dataset = data.from_function(make, 6).filter(lambda value: value > 0).cache().map(lambda value: value * 10)
+    ahead = batches_of(dataset, keys=Keys(0), name="valid", batch_size=2, workers=1)
+    for epoch in range(2):
+        assert torch.cat(list(ahead.epoch(epoch))).tolist() == [10, 20, 30, 40, 50]
+    assert len(log.read_text()) == 6 + 5  # one scan, one filling
+    ahead.close()
+
+
+def test_padded_batches_are_the_same_from_processes() -> None:
+    inline, ahead = (batches(drawn, length=4, last_batch="pad", workers=count) for count in (0, 1))
+    for one, other in zip(inline.epoch(0), ahead.epoch(0), strict=True):
+        assert torch.equal(one, other)
+    ahead.close()
+
+
+def test_workers_answer_requests_and_turn_exceptions_into_text() -> None:
+    inline = batches(drawn, last_batch="pad", length=4)
+    assert isinstance(inline, DatasetBatches)
+    answers = _Answers(inline._answer)
+    assert torch.equal(answers[Request(0, [3, 0, 1], [0, 1, 1])], list(inline.epoch(0))[1])
+    failure = _Answers(batches(raise_at_4(KeyError("x")))._answer)[Request(0, [4], None)]
+    assert "failed at sample 4" in failure.message
+    assert "KeyError" in failure.traceback
+
+
+@dataclass
+class Travels:
+    value: Any
+
+
+def test_what_cannot_be_sent_is_an_error_and_not_a_wait_for_ever() -> None:
+    @dataclass
+    class Local:
+        value: Any
+
+    for batch in (torch.zeros(2), (torch.zeros(2), ["a"]), {"x": torch.zeros(2), "y": 3}, Travels(torch.zeros(2))):
+        _check_travels(batch)
+    with pytest.raises(DataError, match=r"a batch of type Local cannot be sent between processes.*at the top of a module"):
+        _check_travels(Local(torch.zeros(2)))
