@@ -15,7 +15,7 @@ from torch import Tensor
 
 from torchflow.checkpoint.format import decode, encode
 from torchflow.checkpoint.json_text import canonical, parse
-from torchflow.checkpoint.shards import Shard, header_bytes, make_shard, read_shard
+from torchflow.checkpoint.shards import Shard, header_bytes, make_shard, read_header, read_shard
 from torchflow.checkpoint.tensors import check_tensor, snapshot, view_of
 from torchflow.errors import CheckpointError, CorruptCheckpointError, StateError
 from torchflow.types import State
@@ -88,9 +88,8 @@ def read_bytes(data: bytes, where: str) -> ModelContent:
             f"{where} is a pickle or a zip of torch.save, which can execute code and is never read here; save the model "
             "again with save_model(model, path) in the program that wrote it."
         )
-    tensors = read_shard(data, where)  # from here on the header is known to be a sound one of a bounded size
-    length = 8 + int.from_bytes(data[:8], "little")
-    header = parse(data[8:length], where)
+    tensors = read_shard(data, where)
+    header, length = read_header(data, where)
     metadata = header.get("__metadata__") or {}
     if not any(key.startswith("torchflow.") for key in metadata):
         return ModelContent(tensors)

@@ -14,7 +14,7 @@ import safetensors
 import torch
 from torch import Tensor
 
-from torchflow.checkpoint.json_text import canonical
+from torchflow.checkpoint.json_text import canonical, parse
 from torchflow.errors import CorruptCheckpointError
 
 SHARD_BYTES = 4 * 2**30
@@ -104,17 +104,24 @@ def read_shard(data: bytes, where: str) -> dict[str, Tensor]:
     """Parse one safetensors file into tensors that own their memory.
 
     Raises:
-        CorruptCheckpointError: The bytes are no safetensors file, or hold a dtype or a bool that torch has not.
+        CorruptCheckpointError: The bytes are no safetensors file, repeat a name, or hold a dtype or a bool that torch has not.
     """
     try:
         entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
         raise CorruptCheckpointError(f"{where} is not a sound safetensors file: {error}.") from error
+    read_header(data, where)  # safetensors lets the last of two equal names win
     tensors: dict[str, Tensor] = {}
     while entries:  # taken off one by one, so that no more than one tensor is in memory twice
         name, entry = entries.pop()
         tensors[name] = _tensor(entry["dtype"], entry["shape"], entry["data"], f"{where}: {name}")
     return tensors
+
+
+def read_header(data: bytes, where: str) -> tuple[dict[str, Any], int]:
+    """Return the strictly parsed header of a file that safetensors has accepted, and where the tensors begin."""
+    length = 8 + int.from_bytes(data[:8], "little")
+    return parse(data[8:length], where), length
 
 
 def _tensor(dtype_name: str, shape: list[int], data: bytearray, where: str) -> Tensor:
