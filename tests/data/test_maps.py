@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import random
 import threading
 from collections.abc import Callable
@@ -198,3 +199,23 @@ def test_the_interrupt_of_a_user_and_lack_of_memory_pass_as_they_are() -> None:
 def test_the_name_of_a_sample_is_its_index_in_the_dataset_that_was_asked() -> None:
     with pytest.raises(DataError, match="failed at sample 1: "):
         numbers(5).map(fail(KeyError())).skip(2).take_batch([0, 1])
+
+
+def test_a_cache_and_a_filter_travel_to_other_processes_with_what_they_know() -> None:
+    asked: list[int] = []
+
+    def make(index: int) -> int:
+        asked.append(index)
+        return index
+
+    dataset = data.from_function(make, 6).filter(lambda value: value > 3).cache()
+    list(dataset)
+    asked.clear()
+    travelled = copy.deepcopy(dataset)  # by the same protocol as pickling
+    assert list(travelled) == [4, 5]
+    assert repr(travelled) == "Dataset(2 samples, from_function(" + make.__qualname__ + ").filter.cache)"
+    assert asked == []
+
+
+def test_an_empty_batch_of_a_batch_map_is_an_empty_batch() -> None:
+    assert numbers(5).map_batch(lambda batch: batch * 2).take_batch([]).shape == (0,)

@@ -47,7 +47,7 @@ def order(length: int, seed: int, epoch: int, **options: Any) -> list[int]:
 @given(length=st.integers(1, 200), seed=SEEDS, epoch=EPOCHS)
 @settings(deadline=None, max_examples=80)
 def test_every_sample_comes_once_an_epoch(length: int, seed: int, epoch: int) -> None:
-    """Fails if the low bits of a sorted word are not the index: ``_LOW24`` one bit shorter, say."""
+    """Fails if a sorted word does not carry its whole index: ``words |= index >> 1``, say."""
     assert sorted(order(length, seed, epoch)) == list(range(length))
 
 
@@ -83,7 +83,7 @@ def test_orders_of_distinct_seeds_and_epochs_are_distinct() -> None:
 
 
 def test_orders_of_neighbouring_epochs_are_unrelated() -> None:
-    """Fails if an epoch's order is the last one, shifted or relabelled: the key xored to the index, say."""
+    """Fails if an epoch's order is the last one, rolled: one order a seed, and the epoch added to the positions, say."""
     length = 500
     orders = [torch.tensor(order(length, seed, epoch)).argsort() for seed in (0, 1) for epoch in range(6)]
     for one, other in pairwise(orders):
