@@ -1,0 +1,80 @@
+# The two commands that matter: `make example` and `make test`. Everything they need goes into .venv.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= out
+# With the default, newer interpreters are looked for where python3 is too old; a PYTHON= that is given is taken at its word.
+ifeq ($(origin PYTHON),undefined)
+PYTHON_CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
+else
+PYTHON_CANDIDATES := $(PYTHON)
+endif
+
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# One thread for each test process: with more, they would fight for the cores.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+WORKERS ?= 2
+SPHINX := $(ONE_THREAD) $(BIN)/python -m sphinx -q -n -W --keep-going
+
+.PHONY: help example test lint types docs examples pytest bench clean distclean
+.DELETE_ON_ERROR:
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+example: $(VENV)/.examples-installed  ## Train the reference example, print a report and write a picture to out/
+	@$(BIN)/python examples/linear_regression.py --out "$(OUT)"
+
+test: lint types docs examples pytest  ## Run every check
+
+lint: $(VENV)/.test-installed  ## Check the style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test-installed  ## Check the types
+	$(BIN)/mypy
+
+docs: $(VENV)/.test-installed  ## Build the documentation to docs/_build/html, and run its code
+	$(SPHINX) -b html docs docs/_build/html
+	$(SPHINX) -b doctest docs docs/_build/doctest
+
+examples: $(VENV)/.test-installed  ## Run every example
+	@for example in examples/*.py; do \
+		echo "$$example"; \
+		$(ONE_THREAD) $(BIN)/python "$$example" --out docs/_build/examples > docs/_build/example.log 2>&1 \
+			|| { cat docs/_build/example.log; exit 1; }; \
+	done
+
+pytest: $(VENV)/.test-installed  ## Run the tests, with branch coverage
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=95
+
+bench: $(VENV)/.examples-installed  ## Measure what a run costs over a loop by hand
+	$(BIN)/python benchmarks/overhead.py
+
+clean:  ## Remove what the checks and examples made
+	rm -rf docs/_build "$(OUT)" build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
+	find src tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## Remove the environment too
+	rm -rf "$(VENV)" src/*.egg-info
+
+$(BIN)/python:
+	@for python in $(PYTHON_CANDIDATES); do \
+		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' > /dev/null 2>&1; then \
+			echo "making $(VENV) with $$("$$python" --version)"; \
+			exec "$$python" -m venv "$(VENV)"; \
+		fi; \
+	done; \
+	echo "torchflow needs Python 3.11 or newer; tried: $(PYTHON_CANDIDATES). Install one, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; \
+	exit 1
+
+# The stamps say what is installed; they are out of date when the dependencies change.
+$(VENV)/.examples-installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing torchflow and what the examples need (once; PyTorch is large)"
+	@$(PIP_INSTALL) --editable '.[examples]'
+	@touch $@
+
+$(VENV)/.test-installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing torchflow and what the checks need (once; PyTorch is large)"
+	@$(PIP_INSTALL) --editable '.[test,docs]'
+	@touch $@
