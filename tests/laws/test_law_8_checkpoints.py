@@ -216,6 +216,8 @@ def loaded_quietly(folder: Path) -> tuple[int, str]:
         loaded = store.load()
     assert loaded is not None
     assert not list(folder.rglob(".tmp-*"))
+    for published in (folder / "checkpoints").iterdir():
+        read_checkpoint(published)  # no half of a checkpoint bears a valid name
     return which(loaded.state)
 
 
@@ -224,7 +226,7 @@ def loaded_quietly(folder: Path) -> tuple[int, str]:
 def test_a_kill_at_any_file_operation_leaves_the_old_or_the_new_checkpoint(
     base: Path, tmp_path: Path, action: Callable[[Store], None], new: tuple[int, str], power: str
 ) -> None:
-    """Fails without the rename (writing into the final folder), without syncing (power cut), with removal before publishing."""
+    """Fails without the rename (writing into the final folder), without syncing (power cut), with removal before publishing or without a rename."""
     outcomes = []
     for folder, disk in kill_points(base, tmp_path, action):
         acknowledged = attempt(folder, disk, action)
@@ -349,7 +351,7 @@ def refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_damage_to_any_file_is_refused_and_the_checkpoint_before_is_used(base: Path, tmp_path: Path, name: str) -> None:
-    """Fails without the hash, without the size, without the digest of the manifest."""
+    """Fails without the digest of the manifest, or when a mismatch is not passed over."""
     file = base / "checkpoints" / "step-000000002" / name
     other = file.with_name(FILES[FILES.index(name) - 1]).read_bytes()
     for kind, content in damaged_copies(file.read_bytes(), other).items():
@@ -361,7 +363,7 @@ def test_damage_to_any_file_is_refused_and_the_checkpoint_before_is_used(base: P
 
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_no_regular_file_is_refused_before_it_is_opened(base: Path, tmp_path: Path, name: str) -> None:
-    """Fails (or hangs at the pipe) when files are opened without looking first."""
+    """Fails when files are not looked at, both before they are opened and after."""
 
     def listening(path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as end, contextlib.chdir(path.parent):  # a socket's name must be short
@@ -402,6 +404,14 @@ def test_a_checkpoint_that_is_no_folder_or_has_another_name_is_refused(base: Pat
         shutil.rmtree(there)
         make(there)
         refused(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_grew_to_a_terabyte_is_refused_without_reading_it(base: Path, tmp_path: Path, name: str) -> None:
+    """Fails for want of memory without the comparison of sizes."""
+    folder = copied(base, tmp_path / "run")
+    os.truncate(folder / "checkpoints" / "step-000000002" / name, 2**40)
+    refused(folder)
 
 
 @settings(max_examples=300, deadline=None)

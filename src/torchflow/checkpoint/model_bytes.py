@@ -112,6 +112,6 @@ def _content(tensors: dict[str, Tensor], metadata: Mapping[str, str], where: str
     if not isinstance(aliases, dict) or not isinstance(encoders, dict) or len(state) != 1:
         raise CorruptCheckpointError(f"{where} must hold its aliases and encoders as objects.")
     for alias, name in aliases.items():
-        if alias in own or name not in own:
+        if alias in own or not isinstance(name, str) or name not in own:
             raise CorruptCheckpointError(f"{where} says that {alias!r} shares the tensor {name!r}, which cannot be.")
     return ModelContent({**own, **{alias: own[name] for alias, name in aliases.items()}}, encoders)

@@ -48,10 +48,10 @@ def save_model(
     """
     target = arguments.path("path", path)
     shard = lay_out(_live_tensors("model", model), _encoder_states(encoders))
-    if target.is_dir():
+    if os.path.isdir(target):
         raise CheckpointError(f"{target} is a folder; give the name of a file in it, for example {target / 'model.safetensors'}.")
-    target = target.resolve()  # through a link, the file that it points at is replaced, as by any other program
-    if not target.parent.is_dir():
+    target = Path(os.path.realpath(target))  # through a link, the file that it points at is replaced, as by any other program
+    if not os.path.isdir(target.parent):
         raise CheckpointError(f"{target.parent} is no folder, so {target.name} cannot be written there; create the folder first.")
     try:
         replace_file(files, target, shard.chunks())
@@ -107,11 +107,11 @@ def read_encoder_states(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _read(source: Path) -> ModelContent:
-    if source.is_dir():
+    if os.path.isdir(source):
         raise CheckpointError(f"{source} is a folder; give the model file in it.")
-    if not source.exists():
+    if not os.path.exists(source):
         raise CheckpointError(f"{source} does not exist; save_model(model, {str(source)!r}) writes it.")
-    return read_bytes(read_file(source.resolve()), str(source))
+    return read_bytes(read_file(Path(os.path.realpath(source))), str(source))
 
 
 def _live_tensors(argument: str, model: object) -> dict[str, Tensor]:

@@ -96,11 +96,16 @@ class Shelf:
         if not going:
             return
         sound = sum(1 for _ in islice(filter(self._is_sound, reversed(kept)), SOUND))
+        removed = []
         for name in reversed(going):
             if sound < SOUND and self._is_sound(name):
                 sound += 1
             else:
-                self._remove(name)
+                removed.append(self._hide(name))
+        # The new names reach the disk before any file goes: no cut of any kind leaves half a checkpoint under a valid name.
+        self._guarded("remove checkpoints", lambda: self._files.sync_folder(self.folder))
+        for path in removed:
+            discard(self._files, path)
 
     def _accepted(self, name: CheckpointName) -> Loaded:
         loaded = read_checkpoint(self.folder / str(name))
@@ -129,12 +134,11 @@ class Shelf:
         self._verified.discard(name)
         return aside
 
-    def _remove(self, name: CheckpointName) -> None:
+    def _hide(self, name: CheckpointName) -> Path:
         gone = self.folder / f"{TEMPORARY}{name}-{secrets.token_hex(8)}"
-        # First one rename: a kill amid the files must not leave half a checkpoint under a valid name.
         self._guarded(f"remove {name}", lambda: self._files.rename(self.folder / str(name), gone))
         self._verified.discard(name)
-        discard(self._files, gone)
+        return gone
 
     def _is_same(self, draft: Draft, name: CheckpointName) -> bool:
         try:
