@@ -81,7 +81,8 @@ def test_torch_datasets_give_the_samples_that_they_gave() -> None:
 def test_anything_with_a_length_and_items_is_a_foreign_dataset(given: Any) -> None:
     dataset = as_dataset(given)
     assert len(dataset) == 4
-    assert dataset.source.foreign
+    assert dataset.source.foreign == (type(given) not in (list, tuple, range))
+    assert dataset.take_batch([3, 0]).shape[0] == 2
     assert dataset.source.lineage == type(given).__name__
 
 

@@ -97,12 +97,15 @@ def copied(sample: Any) -> Any:
 def _stack(values: Sequence[Any], indices: list[int], path: str) -> Any:
     """Stack one part of every sample."""
     first = values[0]
-    _same(values, indices, path, "type", _kind)
+    if len(set(map(type, values))) > 1:
+        _same(values, indices, path, "type", _kind)
     if isinstance(first, Tensor):
-        _same(values, indices, path, "shape", lambda value: tuple(value.shape))
-        _same(values, indices, path, "dtype", lambda value: value.dtype)
-        _same(values, indices, path, "device", lambda value: value.device)
-        return torch.stack([value.detach() for value in values] if any(value.requires_grad for value in values) else list(values))
+        traits = {(value.shape, value.dtype, value.device, value.requires_grad) for value in values}
+        if len(traits) > 1:  # which it is costs time, so it is asked only where something differs
+            _same(values, indices, path, "shape", lambda value: tuple(value.shape))
+            _same(values, indices, path, "dtype", lambda value: value.dtype)
+            _same(values, indices, path, "device", lambda value: value.device)
+        return torch.stack(list(values)).detach()
     if isinstance(first, (str, bytes)):  # before NumPy's scalars: numpy.str_ is both
         return list(values)
     if isinstance(first, (np.ndarray, np.generic)):
@@ -173,8 +176,10 @@ def _from_numpy(array: np.ndarray[Any, Any], path: str) -> Tensor:
 def _same(values: Sequence[Any], indices: list[int], path: str, what: str, trait: Any) -> None:
     """Check that a trait is the same for all, naming the first pair that differs."""
     expected = trait(values[0])
-    for value, index in zip(values, indices, strict=True):
-        found = trait(value)
+    found_traits = list(map(trait, values))
+    if found_traits.count(expected) == len(found_traits):
+        return
+    for found, index in zip(found_traits, indices, strict=True):
         if found != expected:
             raise RaggedBatchError(
                 f"samples {indices[0]} and {index} cannot be stacked: {_place(path)} has {what} {_said(expected)} in one "

@@ -13,7 +13,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _MASK64 = 0xFFFFFFFFFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Draw:
     """One draw of samples: the seed and epoch, and where in the tree of datasets the draw has come to.
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 from torchflow import arguments
 from torchflow.data.dataset import Dataset
 from torchflow.data.factories import from_arrays, from_tensors
-from torchflow.data.sources import Calls
+from torchflow.data.sources import Calls, Items
 from torchflow.errors import ArgumentTypeError, DataError
 
 _TAKEN = "a Dataset, a tuple or dict of tensors or arrays, anything with __len__ and __getitem__, or an iterable of batches such as a DataLoader"
@@ -24,7 +24,7 @@ def as_dataset(data: object, *, name: str = "data") -> Dataset[Any]:
     """Return data as a Dataset.
 
     A Dataset is itself. Tensors, arrays, and tuples or dicts of them are columns, whose rows are the samples; so is a
-    ``TensorDataset``. Anything else with ``__len__`` and ``__getitem__`` is a foreign dataset, read by Python.
+    ``TensorDataset``. Lists are samples in memory. Anything else with ``__len__`` and ``__getitem__`` is a foreign dataset, read by Python.
 
     Args:
         data: The data.
@@ -65,6 +65,8 @@ def _converted(data: Any, name: str) -> Dataset[Any]:
         return _converted(data.dataset, name).select(list(data.indices))
     if _is_column(data) or (isinstance(data, (tuple, Mapping)) and _all_columns(data)):
         return from_tensors(data) if _has_tensors(data) else from_arrays(data)
+    if type(data) in (list, tuple, range):  # reading those runs no code of the user
+        return Dataset(Items(tuple(data), type(data).__name__))
     _refuse(data, name)
     return Dataset(Calls(data.__getitem__, _length(data, name), _type_name(data)))
 

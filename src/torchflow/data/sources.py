@@ -156,6 +156,11 @@ class Items(Source):
         """Return copies of the samples."""
         return [copied(self._items[index]) for index in indices.tolist()]
 
+    def batch(self, indices: Tensor, draw: Draw) -> Any:
+        """Return the collated samples, which are copied only once."""
+        roots = indices if draw.roots is None else draw.roots
+        return collate([self._items[index] for index in indices.tolist()], roots.tolist())
+
 
 class Calls(Source):
     """Samples that a function of the user makes from an index.

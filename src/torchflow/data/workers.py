@@ -77,24 +77,25 @@ class Processes:
         plan, loader = self._idle.pop() if self._idle else self._started()
         plan.requests = iter(requests)
         made = iter(loader)
-        while True:
-            try:
-                batch = next(made, _END)
-            except Exception as error:
-                raise DataError(f"a worker process failed while making {plan.place()}: {error}") from error
-            if batch is _END:
-                break
-            if isinstance(batch, _Failure):
-                raise DataError(f"{batch.message}\n\nIn the worker process:\n{batch.traceback}")
-            plan.pending.popleft()
-            yield batch
-        if plan.pending:
-            raise DataError(f"the worker processes ended before making {plan.place()}. Use workers=0 to see why.")
-        self._idle.append((plan, loader))  # only workers that have nothing left to do serve again
+        finished = False
+        try:
+            while (batch := _next(made, plan)) is not _END:
+                plan.pending.popleft()
+                yield batch
+            if plan.pending:
+                raise DataError(f"the worker processes ended before making {plan.place()}. Use workers=0 to see why.")
+            finished = True
+        finally:
+            if finished:  # only workers that have nothing left to do serve again
+                self._idle.append((plan, loader))
+            else:
+                _end(made)
 
     def close(self) -> None:
         """End the idle processes; those of an epoch end with its iterator."""
-        self._idle.clear()
+        while self._idle:
+            _, loader = self._idle.pop()
+            _end(loader._iterator)
 
     def _started(self) -> tuple[_Plan, DataLoader[Any]]:
         plan = _Plan()
@@ -169,6 +170,24 @@ def _check_travels(batch: Any) -> None:
     except Exception as error:
         remedy = "Define its class at the top of a module, return tensors, or use workers=0."
         raise DataError(f"a batch of type {type(batch).__name__} cannot be sent between processes: {error}. {remedy}") from error
+
+
+def _next(made: Iterator[Any], plan: _Plan) -> Any:
+    """Return the next batch, or _END."""
+    try:
+        batch = next(made, _END)
+    except Exception as error:
+        raise DataError(f"a worker process failed while making {plan.place()}: {error}") from error
+    if isinstance(batch, _Failure):
+        raise DataError(f"{batch.message}\n\nIn the worker process:\n{batch.traceback}")
+    return batch
+
+
+def _end(iterator: object) -> None:
+    """End the processes of a DataLoader's iterator now: an exception that somebody keeps would keep them alive."""
+    shut_down = getattr(iterator, "_shutdown_workers", None)  # private; without it they end when the iterator is collected
+    if callable(shut_down):
+        shut_down()
 
 
 def _begin(worker: int) -> None:
