@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from torchflow.checkpoint import load_model, read_checkpoint, read_encoder_states, write_checkpoint
+from torchflow.checkpoint.run_file import read_run
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -68,3 +69,7 @@ def test_the_golden_model_loads() -> None:
     table = read_encoder_states(GOLDEN / "model.safetensors")["table"]
     assert table["mean"].tolist() == [1.0, 2.0]
     assert table["names"] == ("a", "b")
+
+
+def test_the_golden_run_file_loads() -> None:
+    assert read_run(GOLDEN) == {"seed": 7, "data": {"length": 10, "order": "argsort-mix64/1"}, "betas": (0.9, math.nextafter(1, 0))}

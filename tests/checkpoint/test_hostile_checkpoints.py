@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
-from torchflow.checkpoint import read_checkpoint
+from torchflow.checkpoint import load_model, read_checkpoint
 from torchflow.checkpoint.json_text import canonical
-from torchflow.errors import CorruptCheckpointError, TorchflowError
+from torchflow.errors import CheckpointError, CorruptCheckpointError, TorchflowError
 
 FORBIDDEN = {"import", "exec", "compile", "os.system", "os.exec", "os.posix_spawn", "os.fork", "pickle.find_class", "ctypes.dlopen"}
 
@@ -179,6 +179,33 @@ def test_a_manifest_that_is_something_else_ends_in_a_typed_error(tmp_path: Path,
     (there / "manifest.json").write_bytes(text)
     with watched(tmp_path), pytest.raises(CorruptCheckpointError, match="manifest"):
         read_checkpoint(there)
+
+
+def test_one_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
+    """Fails when the last of two tensors of one name wins."""
+    contents = {"tensors-00000-of-00002.safetensors": ONE, "tensors-00001-of-00002.safetensors": ONE}
+    there = forged(tmp_path, {**contents, "state.json": b'{"w":{"$tensor":"w"}}'})
+    with watched(tmp_path), pytest.raises(CorruptCheckpointError, match="holds the tensor 'w' a second time"):
+        read_checkpoint(there)
+
+
+def test_a_state_above_the_limit_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """Fails when a size of the manifest is believed."""
+    there = forged(tmp_path, {"state.json": b"{}"}, files=[entry("state.json", 2**28 + 1)])
+    os.truncate(there / "state.json", 2**28 + 1)
+    with watched(tmp_path), pytest.raises(CorruptCheckpointError, match="above the limit"):
+        read_checkpoint(there)
+
+
+@pytest.mark.parametrize(
+    "content", [pickle.dumps(Payload()), pickle.dumps(Payload(), protocol=0), ONE[:-1], b"PK\x03\x04", b"import os"]
+)
+def test_a_hostile_model_file_ends_in_a_typed_error_and_executes_nothing(tmp_path: Path, content: bytes) -> None:
+    """Fails when a file is unpickled."""
+    (tmp_path / "model.safetensors").write_bytes(content)
+    model = nn.Linear(1, 1)
+    with watched(tmp_path), pytest.raises(CheckpointError):
+        load_model(tmp_path / "model.safetensors", into=model)
 
 
 def test_text_that_names_code_is_only_text(tmp_path: Path) -> None:

@@ -18,8 +18,10 @@ import torch
 
 from torchflow.checkpoint import Loaded, Store, read_checkpoint, write_checkpoint
 from torchflow.checkpoint import lease as lease_module
-from torchflow.checkpoint.files import FileSystem
+from torchflow.checkpoint.files import FILES, FileSystem
 from torchflow.checkpoint.lease import Lease
+from torchflow.checkpoint.manifest import CheckpointName
+from torchflow.checkpoint.writing import commit, make_draft
 from torchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -438,3 +440,91 @@ def test_a_relative_path_to_a_checkpoint_is_read(tmp_path: Path, monkeypatch: py
     path = write_checkpoint(tmp_path, 3, state_of(3), None, {})
     monkeypatch.chdir(path)
     assert read_checkpoint(Path()).step == 3
+
+
+def test_an_interrupted_save_leaves_nothing_behind(tmp_path: Path) -> None:
+    class Interrupted(FileSystem):
+        def sync_folder(self, path: Path) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_checkpoint(tmp_path, 3, state_of(3), None, {}, files=Interrupted())
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_process_without_file_descriptors_does_not_take_a_checkpoint_for_bad(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(store, 1, 2)
+
+    def exhausted(*arguments: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.open", exhausted)
+        with pytest.raises(CheckpointError, match="cannot be read now: Too many open files; close files") as caught:
+            store.load()
+    assert not isinstance(caught.value, CorruptCheckpointError)
+    assert loaded(store).step == 2
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(store, 1)
+    look = os.fstat
+
+    def larger(descriptor: int) -> os.stat_result:
+        found = list(look(descriptor))
+        found[6] += 1
+        return os.stat_result(found)
+
+    monkeypatch.setattr("os.fstat", larger)
+    with pytest.raises(CorruptCheckpointError, match="became shorter while it was read"):
+        store.load(1)
+
+
+def test_a_folder_that_cannot_be_listed_is_said_to_be_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> list[str]:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("os.listdir", refuse)
+    for action in (store.steps, store.load, store.is_used):
+        with pytest.raises(CheckpointError, match="Permission denied"):
+            action()
+
+
+def test_a_pointer_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    class Full(FileSystem):
+        full = False
+
+        def write(self, descriptor: int, data: memoryview) -> int:
+            if self.full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(descriptor, data)
+
+    disk = Full()
+    with Store(tmp_path / "run", files=disk) as store:
+        store.open(RUN)
+        store.point("best", 1)
+        disk.full = True
+        with pytest.raises(CheckpointError, match="cannot point best at step 2: No space left on device"):
+            store.point("best", 2)
+        assert store.pointed("best") == 1
+        assert sorted(os.listdir(store.folder)) == ["best.json", "checkpoints", "lock", "run.json"]
+
+
+def test_tensors_spread_over_several_files_come_back(tmp_path: Path) -> None:
+    state: dict[str, State] = {str(i): torch.full((4,), float(i)) for i in range(5)}
+    path = commit(tmp_path, make_draft(CheckpointName(1), state, None, {}, shard_bytes=40), FILES)
+    assert sorted(entry.name for entry in path.iterdir()) == [
+        "manifest.json",
+        "state.json",
+        *(f"tensors-{i:05d}-of-00003.safetensors" for i in range(3)),
+    ]
+    found = read_checkpoint(path).state
+    assert [found[str(i)].tolist() for i in range(5)] == [[float(i)] * 4 for i in range(5)]
+
+
+def test_a_default_device_of_the_user_changes_nothing(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        path = write_checkpoint(tmp_path, 1, {"w": torch.ones(2, device="cpu"), "e": torch.empty(0, device="cpu")}, None, {})
+        assert read_checkpoint(path).state["w"].tolist() == [1.0, 1.0]

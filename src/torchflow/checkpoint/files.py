@@ -102,7 +102,7 @@ def replace_file(files: FileSystem, path: Path, chunks: Iterable[memoryview]) ->
     try:
         write_file(files, temporary, chunks)
         files.rename(temporary, path)
-    except Exception:
+    except BaseException:
         discard(files, temporary)
         raise
     files.sync_folder(path.parent)

@@ -43,11 +43,10 @@ class Lease:
             self._lock(self._descriptor)
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
-        except OSError as error:
+        except BaseException as error:
             self.release()
-            raise CheckpointError(f"{path} cannot be written: {error.strerror or error}.") from error
-        except CheckpointError:
-            self.release()
+            if isinstance(error, OSError):
+                raise CheckpointError(f"{path} cannot be written: {error.strerror or error}.") from error
             raise
         _live.add(self)
 

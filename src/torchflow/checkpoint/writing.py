@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from torchflow.arguments import whole
 from torchflow.checkpoint.files import FILES, TEMPORARY, FileSystem, discard, write_file
 from torchflow.checkpoint.format import encode
 from torchflow.checkpoint.manifest import MANIFEST, STATE, CheckpointName, FileEntry, Manifest, shard_names
@@ -50,7 +51,8 @@ def write_checkpoint(
         StateError: The state or the environment is not in the state language; nothing was written.
         CheckpointError: The disk refused; what was there before is untouched.
     """
-    return commit(folder, make_draft(CheckpointName(step, revision), state, parent, environment), files)
+    name = CheckpointName(whole("step", step, minimum=0), revision)
+    return commit(folder, make_draft(name, state, parent, environment), files)
 
 
 def make_draft(
@@ -83,14 +85,13 @@ def commit(folder: Path, draft: Draft, files: FileSystem) -> Path:
         files.sync_folder(temporary)
         files.rename(temporary, final)
         files.sync_folder(folder)
-    except OSError as error:
+    except BaseException as error:
         discard(files, temporary)
-        raise CheckpointError(
-            f"{final} was not saved (step {draft.manifest.name.step}): {error.strerror or error}. "
-            "Older checkpoints are untouched; free space or check the disk, then go on with resume=True."
-        ) from error
-    except Exception:
-        discard(files, temporary)
+        if isinstance(error, OSError):
+            raise CheckpointError(
+                f"{final} was not saved (step {draft.manifest.name.step}): {error.strerror or error}. "
+                "Older checkpoints are untouched; free space or check the disk, then go on with resume=True."
+            ) from error
         raise
     return final
 
