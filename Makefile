@@ -16,7 +16,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 WORKERS ?= 2
 SPHINX := $(ONE_THREAD) $(BIN)/python -m sphinx -q -n -W --keep-going
 
-.PHONY: help example test lint types docs examples pytest bench clean distclean
+.PHONY: help example test lint types docs pytest bench clean distclean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -25,7 +25,7 @@ help:  ## Show this list
 example: $(VENV)/.examples-installed  ## Train the reference example, print a report and write a picture to out/
 	@$(BIN)/python examples/linear_regression.py --out "$(OUT)"
 
-test: lint types docs examples pytest  ## Run every check
+test: lint types docs pytest  ## Run every check
 
 lint: $(VENV)/.test-installed  ## Check the style
 	$(BIN)/ruff check .
@@ -38,14 +38,7 @@ docs: $(VENV)/.test-installed  ## Build the documentation to docs/_build/html, a
 	$(SPHINX) -b html docs docs/_build/html
 	$(SPHINX) -b doctest docs docs/_build/doctest
 
-examples: $(VENV)/.test-installed  ## Run every example
-	@for example in examples/*.py; do \
-		echo "$$example"; \
-		$(ONE_THREAD) $(BIN)/python "$$example" --out docs/_build/examples > docs/_build/example.log 2>&1 \
-			|| { cat docs/_build/example.log; exit 1; }; \
-	done
-
-pytest: $(VENV)/.test-installed  ## Run the tests, with branch coverage
+pytest: $(VENV)/.test-installed  ## Run the tests and the examples, with branch coverage
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 bench: $(VENV)/.examples-installed  ## Measure what a run costs over a loop by hand

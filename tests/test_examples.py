@@ -1,0 +1,128 @@
+"""The examples run as their readers run them, in a folder of their own; tables that cannot be used are refused in one line."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from torchflow import load_model
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+LIMIT_OF_LINES = 120
+
+
+def run(folder: Path, example: str, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(EXAMPLES / example), *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+def table(folder: Path, text: str) -> str:
+    (folder / "table.csv").write_text(text, encoding="utf-8")
+    return "table.csv"
+
+
+def rows(count: int) -> str:
+    """A table with y = 3 a - 2 b + 100 and a column that follows from the first."""
+    lines = [f"{i},{i * i % 17},{2 * i},{3 * i - 2 * (i * i % 17) + 100}" for i in range(count)]
+    return "\n".join(["a,b,twice,y", *lines]) + "\n"
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_an_example_is_short_enough_to_read(example: Path) -> None:
+    assert len(example.read_text(encoding="utf-8").splitlines()) < LIMIT_OF_LINES
+
+
+def test_the_reference_example_finds_the_line_and_says_so(tmp_path: Path) -> None:
+    done = run(tmp_path, "linear_regression.py")
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"learnt +y = (\S+) x \+ (\S+)\ntrue +y = 0.7000 x \+ 0.3000\n", done.stdout)
+    assert found
+    assert float(found[1]) == pytest.approx(0.7, abs=0.01)
+    assert float(found[2]) == pytest.approx(0.3, abs=0.01)
+    assert re.search(r"^epochs +\d+$", done.stdout, re.MULTILINE)
+    assert re.search(r"^stopped +valid/loss has not improved for \d+ epochs", done.stdout, re.MULTILINE)
+    assert re.search(r"^ +torchflow +0\.000\d+ +0\.99", done.stdout, re.MULTILINE)
+    assert (tmp_path / "out" / "linear_regression.png").read_bytes().startswith(b"\x89PNG")
+    saved = load_model(tmp_path / "out" / "linear_regression.safetensors", into=_Line(1))
+    assert saved.weight.item() == pytest.approx(1.0, abs=0.02)  # in standardised units
+
+
+class _Line(torch.nn.Module):
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(features, 1))
+        self.bias = torch.nn.Parameter(torch.zeros(1))
+
+
+def test_the_reference_example_is_the_same_every_time(tmp_path: Path) -> None:
+    first = run(tmp_path, "linear_regression.py", "--out", "one")
+    second = run(tmp_path, "linear_regression.py", "--out", "two")
+    assert first.stdout.replace("one/", "two/") == second.stdout
+    model = "linear_regression.safetensors"
+    assert (tmp_path / "one" / model).read_bytes() == (tmp_path / "two" / model).read_bytes()
+
+
+def test_a_table_of_numbers_is_learnt_as_well_as_in_closed_form(tmp_path: Path) -> None:
+    done = run(tmp_path, "linear_regression.py", "--csv", table(tmp_path, rows(200)), "--target", "y", "--out", "here")
+    assert done.returncode == 0, done.stderr
+    scores = {
+        name: float(score) for name, score in re.findall(r"^  (torchflow|closed form) +\S+ +(\S+)$", done.stdout, re.MULTILINE)
+    }
+    assert scores["closed form"] == pytest.approx(1.0, abs=1e-3)
+    assert scores["torchflow"] == pytest.approx(1.0, abs=1e-3)
+    assert (tmp_path / "here" / "linear_regression.png").is_file()
+    assert (tmp_path / "here" / "linear_regression.safetensors").is_file()
+
+
+WRONG_TABLES = {
+    "missing file": (None, "y", r"there is no file .*table\.csv"),
+    "no such column": (rows(30), "z", r"no column 'z'.*Its columns are 'a', 'b', 'twice', 'y'"),
+    "text in a column": (rows(30).replace("\n7,", "\nseven,"), "y", r"line 9, column 'a' is text, not a number: 'seven'"),
+    "a gap": (rows(30).replace("\n7,", "\n,"), "y", r"line 9, column 'a' is a gap"),
+    "too few rows": (rows(9), "y", r"too few rows: 9 for 3 feature\(s\)\. It needs at least 10"),
+    "no rows": ("a,y\n", "y", r"a header and no rows"),
+    "an empty file": ("", "y", r"is empty"),
+    "a ragged line": (rows(30) + "1,2\n", "y", r"line 32 has 2 cells, and the header has 4"),
+    "nothing but the target": ("y\n" + "1\n" * 20, "y", r"left for features"),
+    "semicolons": (rows(30).replace(",", ";"), "y", r"delimiter=';'"),
+    "numbers beyond float32": (rows(30).replace("\n7,", "\n1e300,"), "y", r"cannot learn from inf"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_TABLES)
+def test_a_wrong_table_is_refused_in_one_line(tmp_path: Path, wrong: str) -> None:
+    text, target, message = WRONG_TABLES[wrong]
+    path = "table.csv" if text is None else table(tmp_path, text)
+    done = run(tmp_path, "linear_regression.py", "--csv", path, "--target", target)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert re.search(message, done.stderr)
+
+
+@pytest.mark.parametrize("words", [("--csv", "table.csv"), ("--target", "y")])
+def test_a_table_and_its_target_belong_together(tmp_path: Path, words: tuple[str, str]) -> None:
+    done = run(tmp_path, "linear_regression.py", *words)
+    assert done.returncode == 2
+    assert "--csv and --target belong together" in done.stderr
+
+
+def test_real_data_is_explained_as_well_as_by_least_squares(tmp_path: Path) -> None:
+    done = run(tmp_path, "real_table.py")
+    assert done.returncode == 0, done.stderr
+    scores = {name.strip(): float(score) for name, score in re.findall(r"^  ([a-z ]+?) +(\d\.\d+)$", done.stdout, re.MULTILINE)}
+    assert set(scores) == {"linear model", "network", "least squares"}
+    assert scores["linear model"] == pytest.approx(scores["least squares"], abs=0.03)
+    assert scores["network"] > 0.3
+
+
+def test_every_floor_ends_with_equal_parameters(tmp_path: Path) -> None:
+    done = run(tmp_path, "your_own_loop.py")
+    assert done.returncode == 0, done.stderr
+    assert "equal on all floors: y = 0.70" in done.stdout

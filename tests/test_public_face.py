@@ -1,0 +1,157 @@
+"""The names that users import: pinned, sorted, documented, and cheap to import."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+import torchflow
+from torchflow import callbacks, data, errors, metrics
+
+# A name that is added or taken away is a decision about the library's face: it is made here as well.
+FACE = [
+    "Callback",
+    "Checkpoints",
+    "EarlyStopping",
+    "EpochEnded",
+    "EpochStarted",
+    "Event",
+    "Every",
+    "Failed",
+    "Finished",
+    "Gradients",
+    "History",
+    "Outputs",
+    "Plan",
+    "Progress",
+    "ProgressBar",
+    "Result",
+    "Resume",
+    "Run",
+    "Schedule",
+    "Started",
+    "Step",
+    "Stepped",
+    "Stop",
+    "Trainer",
+    "Validated",
+    "data",
+    "errors",
+    "events",
+    "load",
+    "load_model",
+    "metrics",
+    "save",
+    "save_model",
+    "supervised",
+    "update",
+]
+DATA_FACE = [
+    "Batches",
+    "Categories",
+    "Categorized",
+    "Dataset",
+    "Draw",
+    "FittedEncoder",
+    "Schema",
+    "Standardize",
+    "Standardized",
+    "as_dataset",
+    "batches_of",
+    "collate",
+    "encoder_from_state",
+    "from_arrays",
+    "from_csv",
+    "from_frame",
+    "from_function",
+    "from_iterable",
+    "from_tensors",
+    "linear",
+]
+CALLBACKS_FACE = ["Best", "Callback", "EarlyStopping", "History", "Judged", "ProgressBar", "Rule", "Stop", "judge"]
+ERRORS = sorted(name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, errors.TorchflowError))
+PUBLIC = [
+    *((torchflow, name) for name in torchflow.__all__),
+    *((data, name) for name in data.__all__),
+    *((callbacks, name) for name in callbacks.__all__),
+    *((errors, name) for name in ERRORS),
+]
+IDS = [f"{module.__name__}.{name}" for module, name in PUBLIC]
+
+
+@pytest.mark.parametrize(("module", "face"), [(torchflow, FACE), (data, DATA_FACE), (callbacks, CALLBACKS_FACE)])
+def test_the_public_names_are_pinned_and_sorted(module: ModuleType, face: list[str]) -> None:
+    assert list(module.__all__) == face
+    assert face == sorted(face)
+
+
+@pytest.mark.parametrize(("module", "name"), PUBLIC, ids=IDS)
+def test_every_public_name_is_there_and_says_what_it_is(module: ModuleType, name: str) -> None:
+    value = getattr(module, name)
+    if name == "Event":  # a union of types, which has no docstring of its own
+        return
+    assert (inspect.getdoc(value) or "").strip(), f"{module.__name__}.{name} has no docstring"
+
+
+def public_functions() -> list[tuple[str, object, str]]:
+    """Every public function and method of the package's face, with the docstring that describes its parameters."""
+    found = {}
+    for module, name in PUBLIC:
+        value = getattr(module, name)
+        if inspect.isfunction(value):
+            found[f"{module.__name__}.{name}"] = (value, inspect.getdoc(value) or "")
+        elif inspect.isclass(value) and not getattr(value, "_is_protocol", False):
+            constructor = vars(value).get("__init__")
+            if inspect.isfunction(constructor) and "Attributes:" not in (value.__doc__ or ""):
+                found[f"{module.__name__}.{name}"] = (constructor, inspect.getdoc(value) or "")
+    for method in (torchflow.Trainer.fit, torchflow.Trainer.evaluate, torchflow.Trainer.predict):
+        found[f"torchflow.{method.__qualname__}"] = (method, inspect.getdoc(method) or "")
+    return [(name, function, doc) for name, (function, doc) in sorted(found.items())]
+
+
+@pytest.mark.parametrize(("name", "function", "doc"), public_functions(), ids=[name for name, _, _ in public_functions()])
+def test_every_parameter_of_a_public_function_is_described(name: str, function: object, doc: str) -> None:
+    assert callable(function)
+    parameters = [p for p in inspect.signature(function).parameters if p != "self"]
+    section = re.search(r"^Args:\n((?:[ ]{4}.*\n?|\n)+)", doc, re.MULTILINE)
+    described = set(re.findall(r"^ {4}\*{0,2}(\w+):", section.group(1), re.MULTILINE)) if section else set()
+    assert [p for p in parameters if p not in described] == [], f"{name} does not describe them in Args"
+
+
+def test_every_error_is_a_torchflow_error_and_a_builtin_one() -> None:
+    for name in ERRORS:
+        error = getattr(errors, name)
+        if error is not errors.TorchflowError:
+            builtin = (TypeError, ValueError, RuntimeError, ArithmeticError, ImportError)
+            assert issubclass(error, builtin), f"{name} cannot be caught by a user who knows only Python"
+
+
+def test_the_tree_in_the_docstring_of_errors_is_the_tree() -> None:
+    drawn = re.findall(r"[├└]── (\w+)", errors.__doc__ or "")
+    assert sorted([*drawn, "TorchflowError"]) == ERRORS
+
+
+def test_metrics_has_a_docstring() -> None:
+    assert (metrics.__doc__ or "").strip()
+
+
+def test_importing_torchflow_does_not_import_what_a_run_may_not_need() -> None:
+    expensive = ("matplotlib", "pandas", "sklearn", "scipy", "torchmetrics", "tqdm", "PIL", "torch._dynamo", "torch._inductor")
+    program = (
+        "import sys, torch\nbefore = set(sys.modules)\nimport torchflow\nprint(*sorted(set(sys.modules) - before), sep='\\n')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    assert "torchflow" in imported
+    assert [name for name in expensive if name in imported] == []
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    from importlib.metadata import version  # noqa: PLC0415, used here alone
+
+    assert torchflow.__version__ == version("torchflow-train")
