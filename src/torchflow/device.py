@@ -71,7 +71,7 @@ def _is_on_cpu(tree: object) -> bool:
     """Say at the cost of a glance that a plain tuple of CPU tensors has nowhere to go."""
     if type(tree) is not tuple:
         return False
-    for leaf in tree:  # a loop, since a generator would cost as much as the rest of the glance
+    for leaf in tree:  # noqa: SIM110  (a generator would cost as much as the rest of the glance)
         if type(leaf) is not Tensor or not leaf.is_cpu:
             return False
     return True

@@ -52,7 +52,8 @@ def evaluate_batches(step: Step[M, B], model: M, batches: Batches[B], *, device:
         for batch in moving:
             on_device = move(batch, device)
             outputs = checked_loss(step(model, on_device), training=False)
-            averages.add(outputs, samples_in(on_device) if outputs.count is None else outputs.count)
+            count = samples_in(on_device) if outputs.count is None else outputs.count
+            averages.add(outputs.loss.detach(), count, outputs.metrics)
         return averages.compute()
 
 

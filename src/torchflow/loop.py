@@ -17,7 +17,7 @@ from torchflow.limits import Limits
 from torchflow.run import Run
 from torchflow.tree import samples_in
 from torchflow.types import B, M
-from torchflow.updating import Counted, NotFinite, custom_update, mean_loss, mean_metrics, standard_update
+from torchflow.updating import Counted, NotFinite, custom_update, mean_loss, mean_metrics, standard_update, total_count
 
 
 def update(run: Run[M, B], batches: list[B]) -> Stepped:
@@ -67,14 +67,13 @@ def _commit(
         samples += samples_in(part)
     now = Progress(epoch, batch + len(batches), updates + 1, samples, validated)
     if not skipped:
-        for part in parts:
-            run.averages.add(part.outputs, part.count)
+        for outputs, loss, weight in parts:
+            run.averages.add(loss, weight, outputs.metrics)
         for scheduling in run.schedulings.values() if run.schedulings else ():
             if scheduling.metric is None and scheduling.every.updates is not None and scheduling.every.reached(before, now):
                 scheduling.step()
     run.previous, run.progress, run.settled = before, now, True
-    count = parts[0].count if len(parts) == 1 else sum(part.count for part in parts)
-    return Stepped(now, mean_loss(parts), mean_metrics(parts), count, rates, skipped)
+    return Stepped(now, mean_loss(parts), mean_metrics(parts), total_count(parts), rates, skipped)
 
 
 def _dropped(run: Run[M, B], found: NotFinite, batches: Sequence[B]) -> list[Counted]:
@@ -148,6 +147,7 @@ def _events(run: Run[Any, Any], limits: Limits) -> Generator[Event, None, None]:
 
 def _epoch(run: Run[M, B], limits: Limits) -> Iterator[Event]:
     """Train from where the progress stands to the end of its epoch, or until the run is over."""
+    run.randomness.probe()
     with contextlib.closing(_windows(run)) as windows:
         if run.epoch_started < run.progress.epoch:
             run.epoch_started = run.progress.epoch
@@ -214,6 +214,7 @@ def _validate(run: Run[M, B]) -> Event:
 
 def _end_epoch(run: Run[Any, Any]) -> Event:
     """Close the epoch: the one moment at which train metrics are read from the device."""
+    run.randomness.check()
     ended = run.progress
     values = {f"train/{name}": value for name, value in run.averages.compute().items()}
     run.step_schedulers(values)

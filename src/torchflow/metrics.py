@@ -17,7 +17,6 @@ from torch import Tensor
 from torchflow.arguments import whole
 from torchflow.device import move
 from torchflow.errors import StateError, StepError
-from torchflow.step import Outputs
 from torchflow.types import Metric, State, Stateful
 
 
@@ -63,6 +62,10 @@ def top_k(k: int) -> Callable[[Tensor, Tensor], Tensor]:
 
     among_top.__name__ = f"top_{k}"
     return among_top
+
+
+BLOCK = 64
+"""How many losses are summed at once."""
 
 
 class R2:
@@ -117,12 +120,15 @@ class R2:
 class Averages:
     """The loss and the metrics of one stream (train, or one validation), gathered over an epoch or a pass.
 
+    The losses are kept as they come and summed a block at a time: one kernel instead of 64, on the same grid of blocks in
+    every run, so that the last bit does not depend on when anybody looked or saved.
+
     Args:
         objects: The step's metric objects; this stream works on deep copies.
         device: Where sums are kept.
     """
 
-    __slots__ = ("_device", "_kind", "_sums", "_weights", "objects")
+    __slots__ = ("_counts", "_device", "_kind", "_losses", "_sums", "_weights", "objects")
 
     def __init__(self, objects: Mapping[str, Metric], device: torch.device) -> None:
         self.objects = {name: move(copy.deepcopy(metric), device) for name, metric in objects.items()}
@@ -130,38 +136,55 @@ class Averages:
             metric.reset()
         self._device = device
         self._kind = torch.float32 if device.type == "mps" else torch.float64
+        self._losses: list[Tensor] = []
+        self._counts: list[int | Tensor] = []
         self._sums: dict[str, Tensor] = {}
         self._weights: dict[str, int | float | Tensor] = {}
 
-    def add(self, outputs: Outputs, count: int | Tensor) -> None:
+    def add(self, loss: Tensor, count: int | Tensor, metrics: Mapping[str, Tensor | tuple[Any, ...]]) -> None:
         """Gather what a step gave for one batch.
+
+        Args:
+            loss: The loss, shape (), detached.
+            count: How many samples it is the mean of.
+            metrics: As in ``Outputs.metrics``.
 
         Raises:
             StepError: A metric has a shape that is neither () nor (samples,), or a tuple has no object of its name.
         """
-        self._add("loss", outputs.loss.detach(), count, count)
-        for name, value in outputs.metrics.items():
+        self._losses.append(loss)
+        self._counts.append(count)
+        if len(self._losses) == BLOCK:
+            self._sums, self._weights = self._with_losses()
+            self._losses, self._counts = [], []
+        if metrics:
+            self._add_metrics(metrics, count)
+
+    def _add_metrics(self, metrics: Mapping[str, Tensor | tuple[Any, ...]], count: int | Tensor) -> None:
+        for name, value in metrics.items():
             if isinstance(value, tuple):
                 self._object(name).update(*(v.detach() if isinstance(v, Tensor) else v for v in value))
             elif value.ndim > 1:
                 raise StepError(
                     f"metric {name!r} must have shape () or (samples,), got {tuple(value.shape)}. Average it within a sample."
                 )
-            elif value.ndim:
-                self._add(name, value.detach().sum(), 1, len(value))
             else:
-                self._add(name, value.detach(), count, count)
+                total, weight = (value.detach().sum(), len(value)) if value.ndim else (value.detach() * count, count)
+                before = self._sums.get(name)
+                self._sums[name] = total.type(self._kind) if before is None else before + total
+                self._weights[name] = self._weights.get(name, 0) + weight
 
-    def _add(self, name: str, value: Tensor, factor: int | Tensor, weight: int | Tensor) -> None:
-        total = self._sums.get(name)
-        if total is None:
-            total = self._sums[name] = torch.zeros((), dtype=self._kind, device=self._device)
-            self._weights[name] = 0
-        if isinstance(factor, int):
-            total.add_(value, alpha=factor)
-        else:
-            total.add_(value.type(self._kind) * factor)
-        self._weights[name] = self._weights[name] + weight
+    def _with_losses(self) -> tuple[dict[str, Tensor], dict[str, int | float | Tensor]]:
+        """Return the sums and weights with the losses of the open block; nothing is changed."""
+        if not self._losses:
+            return self._sums, self._weights
+        losses = torch.stack(self._losses).type(self._kind)
+        counts = torch.stack([torch.as_tensor(count, dtype=self._kind, device=self._device) for count in self._counts])
+        total, weight = (losses * counts).sum(), sum(self._counts)
+        before = self._sums.get("loss")
+        sums = {"loss": total if before is None else before + total}
+        weights = {"loss": self._weights.get("loss", 0) + weight}
+        return {**sums, **{n: v for n, v in self._sums.items() if n != "loss"}}, {**self._weights, **weights}
 
     def _object(self, name: str) -> Metric:
         if name not in self.objects:
@@ -174,23 +197,27 @@ class Averages:
 
     def compute(self) -> dict[str, float]:
         """Return every average as a float: the one place that waits for the device. NaN where nothing was counted."""
-        values = {name: _ratio(total, self._weights[name]) for name, total in self._sums.items()}
+        sums, weights = self._with_losses()
+        values = {name: _ratio(total, weights[name]) for name, total in sums.items()}
         return values | {name: float(metric.compute()) for name, metric in self.objects.items()}
 
     def reset(self) -> None:
         """Forget all that was gathered."""
-        self._sums.clear()
-        self._weights.clear()
+        self._losses, self._counts, self._sums, self._weights = [], [], {}, {}
         for metric in self.objects.values():
             metric.reset()
 
     def state(self) -> dict[str, State]:
         """Return the running sums and the state of every metric object."""
         objects = {name: _object_state(name, metric) for name, metric in self.objects.items()}
-        return {"sums": dict(self._sums), "weights": dict(self._weights), "objects": objects}
+        block = {"losses": torch.stack(self._losses) if self._losses else None, "counts": list(self._counts)}
+        return {"block": block, "sums": dict(self._sums), "weights": dict(self._weights), "objects": objects}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state` returned."""
+        block = state["block"]
+        self._losses = [] if block["losses"] is None else list(block["losses"].clone().unbind())
+        self._counts = [count.clone() if isinstance(count, Tensor) else count for count in block["counts"]]
         self._sums = {name: total.clone() for name, total in state["sums"].items()}
         self._weights = {
             name: weight.clone() if isinstance(weight, Tensor) else weight for name, weight in state["weights"].items()

@@ -14,8 +14,9 @@ import contextlib
 import hashlib
 import random
 import struct
+import warnings
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -74,45 +75,109 @@ class ForwardStream:
 
     torch's CPU generator takes only 32 bits of a seed. A hash of the update would repeat itself after about
     65,000 updates (the birthday bound); a permutation of 32 bits never does before 2^32 forward passes.
-    The permutation is a Feistel network of four rounds whose round function is a multiply-xorshift.
+    The permutation alternates exclusive ors with keys, multiplications by odd numbers and xor-shifts, each of which can be
+    undone; the multipliers are those of MurmurHash3's 32-bit finaliser (Appleby, 2011).
 
     Args:
         keys: The keys of the run.
         shards: How many forward passes an update may hold.
     """
 
-    __slots__ = ("_rounds", "_shards")
+    __slots__ = ("_first", "_second", "_shards")
 
     def __init__(self, keys: Keys, shards: int) -> None:
         number = keys("forward")
-        self._rounds = tuple((number >> (16 * i)) & 0xFFFF for i in range(4))
+        self._first, self._second = number & _MASK32, number >> 32
         self._shards = shards
 
     def __call__(self, update: int, shard: int) -> int:
         """Return the seed, 0 to 2^32 - 1, of forward pass ``shard`` of update ``update``."""
-        position = (update * self._shards + shard) & _MASK32
-        left, right = position >> 16, position & 0xFFFF
-        for salt in self._rounds:
-            mixed = ((right ^ salt) * 0x9E3779B1 + salt) & _MASK32
-            left, right = right, left ^ (((mixed ^ (mixed >> 15)) * 0x85EBCA6B & _MASK32) >> 16)
-        return left << 16 | right
+        number = (update * self._shards + shard ^ self._first) & _MASK32
+        number = (number ^ number >> 16) * 0x85EBCA6B & _MASK32
+        number = ((number ^ number >> 13) * 0xC2B2AE35 ^ self._second) & _MASK32
+        return number ^ number >> 16
 
 
 def seed_globals(number: int, device: torch.device | None = None) -> None:
     """Put every default generator that a user's code may draw from into the state that ``number`` names.
 
-    Seeds torch's CPU generator, the one of ``device`` where that is an accelerator, NumPy's legacy one and
-    :mod:`random`. ``torch.manual_seed`` would reach all devices, and costs 80 times as much.
+    Seeds torch's CPU generator, the one of ``device`` where that is an accelerator, NumPy's legacy one and :mod:`random`.
 
     Args:
         number: 64 bits; the CPU generator and NumPy take the low 32.
         device: The device that forward passes run on; None means the CPU alone.
     """
+    seed_torch(number, device)
+    _seed_python(number)
+
+
+def seed_torch(number: int, device: torch.device | None = None) -> None:
+    """Seed torch's CPU generator and that of ``device``; ``torch.manual_seed`` reaches all and costs 80 times as much."""
     torch.default_generator.manual_seed(number)
     if device is not None and device.type != "cpu":
         _accelerator(device).manual_seed(number & 0x7FFFFFFFFFFFFFFF)
+
+
+def _seed_python(number: int) -> None:
     np.random.seed(number & _MASK32)
     random.seed(number)
+
+
+def _python_state() -> tuple[object, ...]:
+    """Return the state of the generators that :func:`_seed_python` seeds, in a form that compares."""
+    _, numbers, position, gauss, cached = cast("tuple[str, np.ndarray[Any, Any], int, int, float]", np.random.get_state())
+    return random.getstate(), numbers.tobytes(), position, gauss, cached
+
+
+class UpdateRandomness:
+    """Seeds every forward pass; NumPy's and Python's generators only where somebody draws from them.
+
+    Keying those two costs a sixth of an update on the smallest models, and most steps never touch them. So the first two
+    updates of every call and of every epoch find out: both generators are keyed, and a draw shows in their state. From the
+    first draw on they are keyed for good. A step that begins to draw in the middle of an epoch is found at its end, and
+    said: the numbers up to then belong to no key.
+    """
+
+    __slots__ = ("_expected", "_keyed", "_probes", "drawn")
+
+    def __init__(self) -> None:
+        self.drawn = False
+        self._keyed = True
+        self._probes = 0
+        self._expected: tuple[object, ...] | None = None
+
+    def probe(self) -> None:
+        """Look again from the next forward pass on: a call or an epoch begins."""
+        self._keyed, self._probes, self._expected = True, 0, None
+
+    def seed(self, number: int, device: torch.device | None) -> None:
+        """Put the generators into the state of one forward pass."""
+        seed_torch(number, device)
+        if self._keyed:
+            self._seed_and_look(number)
+
+    def _seed_and_look(self, number: int) -> None:
+        if self.drawn:
+            _seed_python(number)
+            return
+        if self._expected is not None and _python_state() != self._expected:
+            self.drawn = True
+        if not self.drawn and self._probes == 2:
+            self._keyed = False  # the state stays as expected until somebody draws
+            return
+        _seed_python(number)
+        self._expected = _python_state()
+        self._probes += 1
+
+    def check(self) -> None:
+        """Warn where somebody drew from generators that were not keyed: at an epoch's end, and before a state is saved."""
+        if not self._keyed and not self.drawn and _python_state() != self._expected:
+            self.drawn = self._keyed = True
+            warnings.warn(
+                "the step or a callback began to draw from `random` or numpy.random in the middle of an epoch: up to here its numbers "
+                "depend on no key, so this epoch cannot be repeated to the bit. Draw from torch, or from run.generator(name).",
+                stacklevel=2,
+            )
 
 
 @contextlib.contextmanager

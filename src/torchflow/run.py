@@ -17,8 +17,8 @@ from torchflow.errors import ArgumentValueError
 from torchflow.events import Alarm, Every, Plan, Progress
 from torchflow.hooks import Callback, NoSaver, Reactions, Saver, Stop
 from torchflow.metrics import Averages
-from torchflow.precision import needs_closure
-from torchflow.randomness import ForwardStream, Keys, generator, preserved
+from torchflow.precision import FiniteCheck, needs_closure
+from torchflow.randomness import ForwardStream, Keys, UpdateRandomness, generator, preserved
 from torchflow.schedule import Scheduling
 from torchflow.state import load_model_state, load_optimizer_state, model_state, optimizer_state
 from torchflow.step import Outputs, Step
@@ -82,6 +82,7 @@ class Run(Generic[M, B]):
 
     def __post_init__(self) -> None:
         self.keys = Keys(self.choices.seed)
+        self.randomness = UpdateRandomness()
         self.forward_stream = ForwardStream(self.keys, self.choices.accumulate)
         self.averages = Averages(getattr(self.step, "metrics", {}), self.choices.device)
         self.reactions = Reactions(self.callbacks)
@@ -89,6 +90,7 @@ class Run(Generic[M, B]):
         self.validation_alarm = Alarm(self.validate)
         self.parameters: list[nn.Parameter] = []
         self.accelerator = None if self.choices.device.type == "cpu" else self.choices.device
+        self.all_finite = FiniteCheck(self.choices.device)
         self.by_closure = any(map(needs_closure, self.optimizers.values()))
         self.settled = True
         self.list_parameters()

@@ -18,7 +18,7 @@ MetricFunction: TypeAlias = Callable[[Any, Any], Tensor]
 """A function ``(predictions, targets)`` that gives one value a sample, shape (samples,)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outputs:
     """What a step returns where a bare loss does not say enough.
 

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from torchflow.errors import NonFiniteError
 from torchflow.events import Gradients
-from torchflow.precision import all_finite, backward, clip, divide, optimizer_step
-from torchflow.randomness import seed_globals
+from torchflow.precision import backward, clip, divide, optimizer_step
 from torchflow.run import Run
 from torchflow.step import Outputs, checked_loss
 from torchflow.tree import samples_in
 from torchflow.types import B, M
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """What a step gave for one batch, and what its loss is the mean of."""
+class Counted(NamedTuple):
+    """What a step gave for one batch."""
 
     outputs: Outputs
-    count: int | Tensor
+    loss: Tensor
+    """Its loss, detached: nobody writes to it again."""
+    weight: int | Tensor
+    """How many samples the loss is the mean of."""
 
 
 class NotFinite(Exception):  # noqa: N818  (a signal between two functions of the loop, never an error that a user sees)
@@ -38,9 +38,9 @@ class NotFinite(Exception):  # noqa: N818  (a signal between two functions of th
 
 def forward(run: Run[M, B], batch: B, shard: int) -> Counted:
     """Run the step on one batch, on the random stream of this update and shard."""
-    seed_globals(run.forward_stream(run.progress.updates, shard), run.accelerator)
+    run.randomness.seed(run.forward_stream(run.progress.updates, shard), run.accelerator)
     outputs = checked_loss(run.step(run.model, batch), training=True)
-    return Counted(outputs, samples_in(batch) if outputs.count is None else outputs.count)
+    return Counted(outputs, outputs.loss.detach(), samples_in(batch) if outputs.count is None else outputs.count)
 
 
 def gradients(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
@@ -56,10 +56,9 @@ def gradients(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
     parts: list[Counted] = []
     for shard, batch in enumerate(batches):
         part = forward(run, batch, shard)
-        backward(part.outputs.loss * part.count)
+        backward(part.outputs.loss * part.weight)
         parts.append(part)
-    total = sum(part.count for part in parts)
-    divide((p.grad for p in run.parameters if p.grad is not None), total)
+    divide((p.grad for p in run.parameters if p.grad is not None), total_count(parts))
     return parts
 
 
@@ -81,13 +80,12 @@ def standard_update(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
 def _prepare(run: Run[Any, Any], parts: list[Counted]) -> None:
     """Refuse what is not finite, clip, and show the gradients to the callbacks."""
     choices, norm = run.choices, None
-    touched = [p for p in run.parameters if p.grad is not None]
     if choices.clip_norm is not None or choices.clip_value is not None:
-        norm = clip(touched, choices.clip_norm, choices.clip_value)
+        norm = clip([p for p in run.parameters if p.grad is not None], choices.clip_norm, choices.clip_value)
     for part in parts:
-        if not math.isfinite(part.outputs.loss.item()):
+        if not math.isfinite(part.loss.item()):
             raise NotFinite(parts, "the loss")
-    if not (all_finite(touched) if norm is None else math.isfinite(norm.item())):
+    if not (run.all_finite([p.grad for p in run.parameters if p.grad is not None]) if norm is None else math.isfinite(norm.item())):
         raise NotFinite(parts, "a gradient")
     if run.reactions.has("on_gradients"):
         run.reactions("on_gradients", run, Gradients(run.progress, norm))
@@ -122,7 +120,7 @@ def custom_update(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
         NonFiniteError: The loss that it returned is not finite; by then its optimizers have stepped.
     """
     assert run.custom_update is not None
-    seed_globals(run.forward_stream(run.progress.updates, 0), run.accelerator)
+    run.randomness.seed(run.forward_stream(run.progress.updates, 0), run.accelerator)
     outputs = checked_loss(run.custom_update(run, batches), training=False)
     count = sum(samples_in(batch) for batch in batches) if outputs.count is None else outputs.count
     if not math.isfinite(outputs.loss.item()):
@@ -130,14 +128,19 @@ def custom_update(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
             f"update= returned a loss that is not finite after update {run.progress.updates}. Its optimizers have stepped already, "
             "so nothing can be skipped: check the loss before you step."
         )
-    return [Counted(outputs, count)]
+    return [Counted(outputs, outputs.loss.detach(), count)]
+
+
+def total_count(parts: list[Counted]) -> int | Tensor:
+    """Return how many samples the loss of a window is the mean of."""
+    return parts[0].weight if len(parts) == 1 else sum(part.weight for part in parts)
 
 
 def mean_loss(parts: list[Counted]) -> Tensor:
     """Return the mean loss over the samples of a window, shape (), detached."""
     if len(parts) == 1:
-        return parts[0].outputs.loss.detach()
-    return torch.stack([part.outputs.loss.detach() * part.count for part in parts]).sum() / sum(part.count for part in parts)
+        return parts[0].loss
+    return torch.stack([part.loss * part.weight for part in parts]).sum() / total_count(parts)
 
 
 def mean_metrics(parts: list[Counted]) -> dict[str, Tensor]:
@@ -147,6 +150,6 @@ def mean_metrics(parts: list[Counted]) -> dict[str, Tensor]:
 
 
 def _mean_metric(name: str, parts: list[Counted]) -> Tensor:
-    gathered = [(value.detach(), part.count) for part in parts if isinstance(value := part.outputs.metrics[name], Tensor)]
-    sums = [(value.sum(), len(value)) if value.ndim else (value * count, count) for value, count in gathered]
+    gathered = [(value.detach(), part.weight) for part in parts if isinstance(value := part.outputs.metrics[name], Tensor)]
+    sums = [(value.sum(), len(value)) if value.ndim else (value * weight, weight) for value, weight in gathered]
     return torch.stack([total for total, _ in sums]).sum() / sum(weight for _, weight in sums)
