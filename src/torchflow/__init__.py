@@ -24,6 +24,7 @@ from torchflow.callbacks.checkpoints import Checkpoints
 from torchflow.callbacks.early_stopping import EarlyStopping
 from torchflow.callbacks.history import History
 from torchflow.callbacks.progress_bar import ProgressBar
+from torchflow.checkpoint import load_model, save_model
 from torchflow.events import (
     EpochEnded,
     EpochStarted,
@@ -78,8 +79,10 @@ __all__ = [
     "errors",
     "events",
     "load",
+    "load_model",
     "metrics",
     "save",
+    "save_model",
     "supervised",
     "update",
 ]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from torchflow.arguments import flag
-from torchflow.callbacks.base import Callback, Stop
 from torchflow.callbacks.stopping_rule import Judged, Rule, judge, verdict
 from torchflow.errors import ArgumentValueError, MismatchError
 from torchflow.events import EpochEnded, Every, Finished, Progress, Validated
+from torchflow.hooks import Callback, Stop
 from torchflow.types import State
 
 if TYPE_CHECKING:

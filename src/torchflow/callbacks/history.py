@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 
 from torchflow import arguments
-from torchflow.callbacks.base import Callback
 from torchflow.errors import ArgumentValueError, MissingExtraError
 from torchflow.events import EpochEnded, Progress, Validated
+from torchflow.hooks import Callback
 from torchflow.types import State
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from torchflow.arguments import one_of, shown
-from torchflow.callbacks.base import Callback
 from torchflow.errors import ArgumentTypeError
 from torchflow.events import EpochEnded, Failed, Finished, Progress, Started, Stepped, Validated
+from torchflow.hooks import Callback
 
 if TYPE_CHECKING:
     from tqdm.std import tqdm

@@ -1,7 +1,7 @@
 """When a run should end, as a pure rule over the values of a metric; the reaction is in ``early_stopping.py``.
 
 Values are judged one by one. ``judge(rule, judged, value, progress)`` returns what is known afterwards and, where the run is
-to end, a :class:`~torchflow.callbacks.base.Stop`; it reads no clock and keeps nothing. Texts for people count epochs from 1.
+to end, a :class:`~torchflow.Stop`; it reads no clock and keeps nothing. Texts for people count epochs from 1.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from torchflow.arguments import flag, one_of, real, shown, whole
-from torchflow.callbacks.base import Stop
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.events import Every, Progress
+from torchflow.hooks import Stop
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from torchflow import arguments
 from torchflow.data import splits
 from torchflow.data.draw import Draw, first_draw
 from torchflow.data.maps import Cache, Filter, Map, MapBatch, MapRandom
+from torchflow.data.order import pieces
 from torchflow.data.sources import Schema, Source
 from torchflow.data.views import Concat, Repeat, Select, Slice, Zip
 from torchflow.data.windows import Windows
@@ -63,7 +64,7 @@ class Dataset(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         draw = first_draw()
-        for indices in torch.split(torch.arange(len(self)), 256 if self._source.columnar else 1):
+        for indices in pieces(len(self), 256 if self._source.columnar else 1):
             yield from self._source.samples(indices, draw)
 
     def __repr__(self) -> str:

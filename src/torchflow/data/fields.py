@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import torch
-
 from torchflow import arguments
 from torchflow.data.dataset import Dataset
+from torchflow.data.order import pieces
 from torchflow.errors import ArgumentTypeError, DataError
 
 _AT_ONCE = 4096  # samples read at once while fitting
@@ -68,7 +67,7 @@ def training_parts(train: object, field: int | str | None, encoder: str) -> Iter
         raise ArgumentTypeError(f"{encoder}.fit takes the training Dataset, got {arguments.shown(train)}. {remedy}")
     if not len(train):
         raise DataError(f"{encoder}.fit needs at least one sample, got an empty dataset.")
-    for indices in torch.split(torch.arange(len(train)), _AT_ONCE):
+    for indices in pieces(len(train), _AT_ONCE):
         yield int(indices[0]), part_of(train.take_batch(indices), field)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from torchflow.data.collate import copied, rows
 from torchflow.data.draw import Draw, first_draw
+from torchflow.data.order import pieces
 from torchflow.data.sources import Source, guarded, keyed_calls
 from torchflow.data.views import Select
 from torchflow.errors import DataError
@@ -229,7 +230,7 @@ class Filter(Source):
         with self._lock:
             if self._found is None:
                 parent, draw, wanted = self.parents[0], first_draw(), []
-                for chunk in torch.split(torch.arange(parent.length), 1024 if parent.columnar else 1):
+                for chunk in pieces(parent.length, 1024 if parent.columnar else 1):
                     verdicts = keyed_calls(
                         self._predicate, parent.samples(chunk, draw), chunk, draw, f"filter({_name(self._predicate)})"
                     )

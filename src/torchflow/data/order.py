@@ -16,6 +16,7 @@ checkpoints:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -78,6 +79,12 @@ def mix64(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     np.right_shift(mixed, np.uint64(31), out=shifted)
     mixed ^= shifted
     return mixed
+
+
+def pieces(length: int, size: int) -> Iterator[Tensor]:
+    """Yield the indices 0 to length - 1 in pieces, int64 (size,), the last one shorter; nothing for no length."""
+    for start in range(0, length, size):
+        yield torch.arange(start, min(start + size, length))
 
 
 class Sequential:

@@ -191,9 +191,8 @@ def _end(iterator: object) -> None:
 
 
 def _begin(worker: int) -> None:
-    """Leave signals to the main process, and let it end this one, whatever handlers were inherited."""
+    """Leave the keyboard to the main process, which may want to finish its update; SIGTERM is torch's own by now."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _as_it_is(value: Any) -> Any:
