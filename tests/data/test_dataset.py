@@ -238,3 +238,8 @@ def test_a_sample_is_a_tensor_of_its_own() -> None:
     sample = data.from_tensors(torch.arange(6).reshape(3, 2))[2]
     assert isinstance(sample, Tensor)
     assert sample.tolist() == [4, 5]
+
+
+def test_an_empty_dataset_has_no_samples_whatever_is_mapped_over_it() -> None:
+    empty = data.from_iterable([1, 2]).take(0).map_batch(twice)
+    assert list(empty) == list(empty.filter(even)) == list(empty.cache()) == list(empty.map(twice)) == []

@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -187,3 +189,15 @@ def test_what_cannot_be_sent_is_an_error_and_not_a_wait_for_ever() -> None:
         _check_travels(batch)
     with pytest.raises(DataError, match=r"a batch of type Local cannot be sent between processes.*at the top of a module"):
         _check_travels(Local(torch.zeros(2)))
+
+
+def test_a_program_that_never_closes_its_workers_ends_in_silence() -> None:
+    program = """
+from torchflow import data
+from torchflow.randomness import Keys
+dataset = data.from_function(float, 4).map(abs)
+batches = data.batches_of(dataset, keys=Keys(0), name="train", batch_size=2, workers=1)
+assert len(list(batches.epoch(0))) == 2
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
