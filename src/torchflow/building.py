@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,15 +11,14 @@ from torch.optim import Optimizer
 
 from torchflow.arguments import shown
 from torchflow.callbacks.history import History
-from torchflow.data.batches import Batches, batches_of
-from torchflow.data.interop import yields_batches
+from torchflow.data.reading import Reading
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.events import Plan
 from torchflow.hooks import Callback
 from torchflow.limits import Limits
 from torchflow.precision import needs_closure
 from torchflow.randomness import Keys, preserved, seed_globals
-from torchflow.run import Choices, Run
+from torchflow.run import Run
 from torchflow.schedule import Schedule, Scheduling, build
 from torchflow.state import parameter_names
 
@@ -220,34 +218,6 @@ def history_of(run: Run[Any, Any]) -> History:
     history = run.callbacks["history"]
     assert isinstance(history, History)
     return history
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How data is read: what ``fit``, ``evaluate`` and ``predict`` are told about it."""
-
-    batch_size: int | None = None
-    shuffle: bool | None = None
-    last_batch: str = "keep"
-    workers: int = 0
-    collate: Callable[[list[Any]], Any] | None = None
-
-    def training(self, data: Any, choices: Choices) -> Batches[Any]:
-        """Return the training batches, in the order of each epoch."""
-        return self._read(data, choices, "train", shuffle=self.shuffle, last_batch=self.last_batch)
-
-    def evaluation(self, data: Any, choices: Choices, name: str) -> Batches[Any]:
-        """Return batches in the data's own order, every sample once; batches that are already made come as they are."""
-        if yields_batches(data, name):
-            return batches_of(data, keys=Keys(choices.seed), name=name)
-        return self._read(data, choices, name)
-
-    def _read(self, data: Any, choices: Choices, name: str, **order: Any) -> Batches[Any]:
-        pin = choices.device.type == "cuda"
-        keys, size = Keys(choices.seed), self.batch_size
-        return batches_of(
-            data, keys=keys, name=name, batch_size=size, workers=self.workers, collate=self.collate, pin_memory=pin, **order
-        )
 
 
 def warn_of_lonely_sample(model: nn.Module, samples: int | None, reading: Reading) -> str | None:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torchflow.averages import Averages
 from torchflow.data.batches import Batches
 from torchflow.device import move, out_of_memory
 from torchflow.errors import StepError
-from torchflow.metrics import Averages
 from torchflow.randomness import Keys, preserved, seed_globals
 from torchflow.step import Outputs, Step, checked_loss
 from torchflow.tree import leaves_with_paths, map_leaves, samples_in

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from torchflow.averages import Averages
 from torchflow.data.batches import Batches
 from torchflow.device import deterministic_algorithms
 from torchflow.errors import ArgumentValueError
 from torchflow.events import Alarm, Every, Plan, Progress
 from torchflow.hooks import Callback, NoSaver, Reactions, Saver, Stop
-from torchflow.metrics import Averages
 from torchflow.precision import FiniteCheck, needs_closure
 from torchflow.randomness import ForwardStream, Keys, UpdateRandomness, generator, preserved
 from torchflow.schedule import Scheduling

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from torchflow import arguments, building
-from torchflow.building import Reading
 from torchflow.callbacks.checkpoints import Checkpoints
 from torchflow.callbacks.history import History
 from torchflow.callbacks.progress_bar import ProgressBar
 from torchflow.data.batches import Batches
+from torchflow.data.reading import Reading
 from torchflow.device import move_model, resolve
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.evaluation import evaluate_batches, evaluation_key, predict_batches
@@ -296,15 +296,15 @@ class Trainer(Generic[M, B]):
         self, model: Any, train: Any, reading: Reading, *, validation: Any, validate: Every | None, limits: Limits | None
     ) -> Run[M, B]:
         """Check everything, then build the run."""
-        choices = self.choices
+        choices, keys, pinned = self.choices, Keys(self.choices.seed), self.choices.device.type == "cuda"
         if validate is not None and not isinstance(validate, Every):
             raise ArgumentTypeError(f"validate must be an interval such as Every(epochs=1), got {arguments.shown(validate)}.")
-        batches = reading.training(train, choices)
+        batches = reading.training(train, keys, pin_memory=pinned)
         validations = {
-            name: reading.evaluation(data, choices, "validation" if name == "valid" else f"validation[{name!r}]")
+            name: reading.evaluation(data, keys, "validation" if name == "valid" else f"validation[{name!r}]", pin_memory=pinned)
             for name, data in building.named_validations(validation).items()
         }
-        live: Any = building.build_model(model, Keys(choices.seed))
+        live: Any = building.build_model(model, keys)
         if lonely := building.warn_of_lonely_sample(live, batches.samples, reading):
             warnings.warn(lonely, stacklevel=3)
         move_model(live, choices.device)
@@ -346,9 +346,10 @@ class Trainer(Generic[M, B]):
     def _for_evaluation(self, model: M, data: Any, purpose: str, reading: Reading) -> tuple[Batches[B], int]:
         if not isinstance(model, torch.nn.Module):
             raise ArgumentTypeError(f"model must be an nn.Module, got {arguments.shown(model)}.")
-        batches = reading.evaluation(data, self.choices, "data")
+        keys = Keys(self.choices.seed)
+        batches = reading.evaluation(data, keys, "data", pin_memory=self.choices.device.type == "cuda")
         move_model(model, self.choices.device)
-        return batches, evaluation_key(Keys(self.choices.seed), purpose, 0)
+        return batches, evaluation_key(keys, purpose, 0)
 
     def _checked_resume(self, resume: bool | Resume) -> Resume | None:
         if isinstance(resume, Resume):
