@@ -192,7 +192,7 @@ def test_one_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
 def test_a_state_above_the_limit_is_refused_before_it_is_read(tmp_path: Path) -> None:
     """Fails when a size of the manifest is believed."""
     there = forged(tmp_path, {"state.json": b"{}"}, files=[entry("state.json", 2**28 + 1)])
-    os.truncate(there / "state.json", 2**28 + 1)
+    os.truncate(there / "state.json", 2**28 + 1)  # a hole, which takes no room
     with watched(tmp_path), pytest.raises(CorruptCheckpointError, match="above the limit"):
         read_checkpoint(there)
 

@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 import socket
+import stat
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -362,8 +363,18 @@ def test_damage_to_any_file_is_refused_and_the_checkpoint_before_is_used(base: P
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_is_no_regular_file_is_refused_before_it_is_opened(base: Path, tmp_path: Path, name: str) -> None:
-    """Fails when files are not looked at, both before they are opened and after."""
+def test_what_is_no_regular_file_is_refused_before_it_is_opened(
+    base: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when files are not looked at before they are opened."""
+    really_open = os.open
+
+    def guarded(path: Path, flags: int, mode: int = 0o777) -> int:
+        if os.path.lexists(path) and not flags & os.O_DIRECTORY:
+            assert stat.S_ISREG(os.lstat(path).st_mode), path
+        return really_open(path, flags, mode)
+
+    monkeypatch.setattr("os.open", guarded)
 
     def listening(path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as end, contextlib.chdir(path.parent):  # a socket's name must be short
@@ -407,11 +418,12 @@ def test_a_checkpoint_that_is_no_folder_or_has_another_name_is_refused(base: Pat
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_grew_to_a_terabyte_is_refused_without_reading_it(base: Path, tmp_path: Path, name: str) -> None:
+def test_a_file_that_grew_to_a_terabyte_is_refused_without_reading_it(base: Path, name: str) -> None:
     """Fails for want of memory without the comparison of sizes."""
-    folder = copied(base, tmp_path / "run")
-    os.truncate(folder / "checkpoints" / "step-000000002" / name, 2**40)
-    refused(folder)
+    with tempfile.TemporaryDirectory() as parent:  # removed at once: whoever copied this folder would copy a terabyte
+        folder = copied(base, Path(parent) / "run")
+        os.truncate(folder / "checkpoints" / "step-000000002" / name, 2**40)
+        refused(folder)
 
 
 @settings(max_examples=300, deadline=None)
