@@ -19,7 +19,7 @@ FLOORS = (
     ("device", "precision", "randomness", "distributed", "checkpoint"),
     ("data",),
     ("events", "step", "state"),
-    ("hooks", "limits", "metrics", "schedule"),
+    ("averages", "hooks", "limits", "metrics", "schedule"),
     ("run",),
     ("evaluation", "saving", "updating"),
     ("loop",),
