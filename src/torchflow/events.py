@@ -134,7 +134,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A run starts, or goes on after a resume."""
+    """A run starts, or goes on after a resume.
+
+    Attributes:
+        progress: The progress that it starts from.
+        plan: What is known of the updates to come.
+    """
 
     progress: Progress
     plan: Plan
@@ -142,7 +147,11 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class EpochStarted:
-    """An epoch is about to read its first batch."""
+    """An epoch is about to read its first batch.
+
+    Attributes:
+        progress: The progress at its start; ``progress.epoch`` is the epoch that begins.
+    """
 
     progress: Progress
 

@@ -114,7 +114,7 @@ class Run(Generic[M, B]):
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """The names before the slash of every metric: ``"train"`` and those of the validations."""
+        """The names before the slash of every metric, ``"train"`` and those of the validations."""
         return ("train", *self.validations)
 
     def generator(self, name: str) -> torch.Generator:

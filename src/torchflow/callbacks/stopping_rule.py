@@ -98,7 +98,17 @@ class Judged:
 
 
 def judge(rule: Rule, judged: Judged, value: float, progress: Progress) -> tuple[Judged, Stop | None]:
-    """Take in one more value; return what is known afterwards and, where the run is to end, why."""
+    """Take in one more value.
+
+    Args:
+        rule: When a run should end.
+        judged: What is known so far.
+        value: The metric's newest value.
+        progress: Where it was measured.
+
+    Returns:
+        What is known afterwards and, where the run is to end, why.
+    """
     seen = judged.seen + 1
     if not rule.judges(seen, progress):
         after = Judged(seen, value, progress)

@@ -61,7 +61,7 @@ class Categorized:
 
     @property
     def size(self) -> int:
-        """How many codes there are, the one for unknown values included: ``nn.Embedding(size, ...)``."""
+        """How many codes there are, the one for unknown values included, as in ``nn.Embedding(size, ...)``."""
         return len(self.vocabulary) + (self.unknown == "code")
 
     def __call__(self, tree: Any) -> Any:

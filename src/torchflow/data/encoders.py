@@ -122,6 +122,9 @@ ENCODERS: dict[str, Callable[[Mapping[str, Any]], FittedEncoder]] = {
 def encoder_from_state(state: Mapping[str, Any]) -> FittedEncoder:
     """Return the fitted encoder of a state.
 
+    Args:
+        state: What the encoder's ``state()`` returned, for example read from a model file.
+
     Raises:
         ArgumentValueError: The state names no encoder of the registry, or lacks something.
     """
