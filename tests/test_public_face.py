@@ -73,7 +73,7 @@ DATA_FACE = [
     "from_tensors",
     "linear",
 ]
-CALLBACKS_FACE = ["Best", "Callback", "EarlyStopping", "History", "Judged", "ProgressBar", "Rule", "Stop", "judge"]
+CALLBACKS_FACE = ["Best", "Callback", "Checkpoints", "EarlyStopping", "History", "Judged", "ProgressBar", "Rule", "Stop", "judge"]
 ERRORS = sorted(name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, errors.TorchflowError))
 PUBLIC = [
     *((torchflow, name) for name in torchflow.__all__),
@@ -105,7 +105,11 @@ def public_functions() -> list[tuple[str, object, str]]:
         value = getattr(module, name)
         if inspect.isfunction(value):
             found[f"{module.__name__}.{name}"] = (value, inspect.getdoc(value) or "")
-        elif inspect.isclass(value) and not getattr(value, "_is_protocol", False):
+        elif (
+            inspect.isclass(value)
+            and "arguments are those of" not in (value.__doc__ or "")
+            and not getattr(value, "_is_protocol", False)
+        ):
             constructor = vars(value).get("__init__")
             if inspect.isfunction(constructor) and "Attributes:" not in (value.__doc__ or ""):
                 found[f"{module.__name__}.{name}"] = (constructor, inspect.getdoc(value) or "")
