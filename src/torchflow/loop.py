@@ -126,6 +126,8 @@ def _events(run: Run[Any, Any], limits: Limits) -> Generator[Event, None, None]:
             run.confirm_stop()
             yield _report(run, "on_fit_start", Started(run.progress, run.plan))
             run.saver.start(run)
+            if run.epoch_started == run.progress.epoch:  # left inside an epoch: what was due there comes first, stopped or not
+                yield from _epoch(run, limits)
             while (over := _over(run, limits)) is None:
                 yield from _epoch(run, limits)
             reason, complete = over, True

@@ -57,6 +57,9 @@ class Scheduling:
 
     def step(self, value: float | None = None) -> None:
         """Move the learning rates; ``value`` is the metric that a plateau rule wants."""
+        # torch warns where no optimizer has stepped before its scheduler. Here the order is fixed by the loop, and the step
+        # may have been made before a resume, in another process.
+        self.scheduler.optimizer._opt_called = True  # type: ignore[attr-defined]
         if value is None:
             self.scheduler.step()
         else:
