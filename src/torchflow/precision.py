@@ -75,6 +75,7 @@ class FiniteCheck:
         try:
             torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._found, self._one)
         except (RuntimeError, NotImplementedError):
+            self._found.zero_()  # some may have been looked at before the one that is not known
             return all(bool(torch.isfinite(_values(gradient)).all()) for gradient in gradients)
         if not self._found.item():
             return True
@@ -98,7 +99,7 @@ def clip(parameters: Sequence[Tensor], norm: float | None, value: float | None) 
         The 2-norm before clipping, shape (); None without ``norm``.
     """
     before = None if norm is None else clip_grad_norm_(parameters, norm)
-    if value is not None:
+    if value is not None and parameters:  # torch refuses to clip nothing by value
         clip_grad_value_(parameters, value)
     return before
 
