@@ -80,12 +80,15 @@ def standard_update(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
 def _prepare(run: Run[Any, Any], parts: list[Counted]) -> None:
     """Refuse what is not finite, clip, and show the gradients to the callbacks."""
     choices, norm = run.choices, None
-    if choices.clip_norm is not None or choices.clip_value is not None:
-        norm = clip([p for p in run.parameters if p.grad is not None], choices.clip_norm, choices.clip_value)
     for part in parts:
         if not math.isfinite(part.loss.item()):
             raise NotFinite(parts, "the loss")
-    if not (run.all_finite([p.grad for p in run.parameters if p.grad is not None]) if norm is None else math.isfinite(norm.item())):
+    # Without a norm the gradients are looked at before they are clipped: clipping by value turns an infinity into a number.
+    if choices.clip_norm is None and not run.all_finite([p.grad for p in run.parameters if p.grad is not None]):
+        raise NotFinite(parts, "a gradient")
+    if choices.clip_norm is not None or choices.clip_value is not None:
+        norm = clip([p for p in run.parameters if p.grad is not None], choices.clip_norm, choices.clip_value)
+    if norm is not None and not math.isfinite(norm.item()):
         raise NotFinite(parts, "a gradient")
     if run.reactions.has("on_gradients"):
         run.reactions("on_gradients", run, Gradients(run.progress, norm))
