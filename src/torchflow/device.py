@@ -131,5 +131,5 @@ def out_of_memory(error: RuntimeError, where: str) -> OutOfMemoryError | None:
         return None
     return OutOfMemoryError(
         f"Out of memory in {where}. Try, in this order: a smaller batch_size with accumulate raised by the same factor "
-        f"(the same mathematics), a smaller model, or another device. torch said: {text.splitlines()[0]}"
+        f"(the same mathematics), a smaller model, or another device. torch said: {text.partition(chr(10))[0] or type(error).__name__}"
     )
