@@ -63,7 +63,7 @@ def draw(history: History, x: Tensor, y: Tensor, prediction: Tensor, path: Path)
     left, right = (figure := Figure(figsize=(10, 4), layout="constrained")).subplots(1, 2)
     across, name, line = (x, "x", "-") if x.shape[1] == 1 else (y, "true y", ".")
     left.plot(across, y, ".", color="0.6", label="test data")
-    left.plot(across, prediction, line, color="#0072B2", label="prediction")
+    left.plot(across, prediction, line, color="#009E73", label="prediction")
     left.set(xlabel=name, ylabel="y")
     for curve, style in (("train/loss", "-"), ("valid/loss", "--")):
         right.plot(history.epochs(curve), history[curve], style, label=curve)
