@@ -216,7 +216,6 @@ def _validate(run: Run[M, B]) -> Event:
 
 def _end_epoch(run: Run[Any, Any]) -> Event:
     """Close the epoch: the one moment at which train metrics are read from the device."""
-    run.randomness.check()
     ended = run.progress
     values = {f"train/{name}": value for name, value in run.averages.compute().items()}
     run.step_schedulers(values)
@@ -232,9 +231,13 @@ def _end_epoch(run: Run[Any, Any]) -> Event:
 
 def _report(run: Run[Any, Any], hook: str, event: Event) -> Event:
     """Call the callbacks; in between, some know of the event and others do not, so nothing may be saved."""
-    run.settled = False
-    run.reactions(hook, run, event)
-    run.settled = True
+    if run.reactions.has(hook):
+        run.settled = False
+        # The hook of every update draws on from the update's own stream; the rare ones have a stream each.
+        key = None if hook == "on_step_end" else run.keys(hook, run.progress.updates)
+        with contextlib.nullcontext() if key is None else run.randomness.aside(key, run.accelerator):
+            run.reactions(hook, run, event)
+        run.settled = True
     return event
 
 

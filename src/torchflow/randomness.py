@@ -136,43 +136,59 @@ class UpdateRandomness:
     updates of every call and of every epoch find out: both generators are keyed, and a draw shows in their state. From the
     first draw on they are keyed for good. A step that begins to draw in the middle of an epoch is found at its end, and
     said: the numbers up to then belong to no key.
+
+    Args:
+        stream: The seeds of the forward passes.
     """
 
-    __slots__ = ("_expected", "_keyed", "_probes", "drawn")
+    __slots__ = ("_expected", "_first", "_keyed", "_stream", "drawn")
 
-    def __init__(self) -> None:
+    def __init__(self, stream: ForwardStream) -> None:
+        self._stream = stream
         self.drawn = False
-        self._keyed = True
-        self._probes = 0
-        self._expected: tuple[object, ...] | None = None
+        self.probe()
 
     def probe(self) -> None:
-        """Look again from the next forward pass on: a call or an epoch begins."""
-        self._keyed, self._probes, self._expected = True, 0, None
+        """Look again from the next update on: a call or an epoch begins."""
+        self._keyed, self._first = True, -1
+        self._expected: tuple[object, ...] | None = None
 
-    def seed(self, number: int, device: torch.device | None) -> None:
+    def seed(self, update: int, shard: int, device: torch.device | None) -> None:
         """Put the generators into the state of one forward pass."""
+        number = self._stream(update, shard)
         seed_torch(number, device)
         if self._keyed:
-            self._seed_and_look(number)
+            self._seed_and_look(number, update)
 
-    def _seed_and_look(self, number: int) -> None:
-        if self.drawn:
-            _seed_python(number)
-            return
-        if self._expected is not None and _python_state() != self._expected:
-            self.drawn = True
-        if not self.drawn and self._probes == 2:
+    def _seed_and_look(self, number: int, update: int) -> None:
+        self.check()
+        if self._first < 0:
+            self._first = update
+        if not self.drawn and update - self._first >= 2:
             self._keyed = False  # the state stays as expected until somebody draws
             return
         _seed_python(number)
-        self._expected = _python_state()
-        self._probes += 1
+        if not self.drawn:
+            self._expected = _python_state()
+
+    @contextlib.contextmanager
+    def aside(self, number: int, device: torch.device | None) -> Iterator[None]:
+        """Give callbacks a random stream of their own, at an event between updates; their draws say nothing of the step."""
+        self.check()
+        seed_globals(number, device)
+        try:
+            yield
+        finally:
+            if not self.drawn:
+                self._expected = _python_state()
 
     def check(self) -> None:
-        """Warn where somebody drew from generators that were not keyed: at an epoch's end, and before a state is saved."""
-        if not self._keyed and not self.drawn and _python_state() != self._expected:
-            self.drawn = self._keyed = True
+        """Look whether somebody drew, and warn where the generators were not keyed then."""
+        if self.drawn or self._expected is None or _python_state() == self._expected:
+            return
+        self.drawn = True
+        if not self._keyed:
+            self._keyed = True
             warnings.warn(
                 "the step or a callback began to draw from `random` or numpy.random in the middle of an epoch: up to here its numbers "
                 "depend on no key, so this epoch cannot be repeated to the bit. Draw from torch, or from run.generator(name).",

@@ -82,8 +82,7 @@ class Run(Generic[M, B]):
 
     def __post_init__(self) -> None:
         self.keys = Keys(self.choices.seed)
-        self.randomness = UpdateRandomness()
-        self.forward_stream = ForwardStream(self.keys, self.choices.accumulate)
+        self.randomness = UpdateRandomness(ForwardStream(self.keys, self.choices.accumulate))
         self.averages = Averages(getattr(self.step, "metrics", {}), self.choices.device)
         self.reactions = Reactions(self.callbacks)
         self.saver: Saver = NoSaver()

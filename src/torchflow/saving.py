@@ -154,28 +154,23 @@ def restore(run: Run[Any, Any], loaded: Loaded, resume: Resume) -> None:
     changed = environment_differences(loaded.environment, environment(run))
     if changed:
         warnings.warn(f"the resumed run may differ in its last bits: {'; '.join(changed)}.", stacklevel=3)
-    new = {name: hyperparameters(optimizer, run.model) for name, optimizer in run.optimizers.items()} if resume.override else {}
-    bases = {name: list(scheduling.scheduler.base_lrs) for name, scheduling in run.schedulings.items()}
+    bases = {name: scheduling.base_rates for name, scheduling in run.schedulings.items()}
     run.load_state(loaded.state)
-    if resume.override:
-        _override(run, loaded.state["identity"], new, bases, resume.override)
+    _override(run, loaded.state["identity"]["optimizers"], bases, resume.override)
 
 
-def _override(
-    run: Run[Any, Any], stored: Mapping[str, Any], new: Mapping[str, Any], bases: Mapping[str, Any], names: Collection[str]
-) -> None:
-    """Put the live recipe's hyperparameters in the place of the stored ones."""
+def _override(run: Run[Any, Any], stored: Mapping[str, Any], bases: Mapping[str, list[Any]], names: Collection[str]) -> None:
+    """Put the live recipe's hyperparameters in the place of the stored ones, where that is meant."""
     created: Any = run.identity["optimizers"]
     for name, optimizer in run.optimizers.items():
-        before = stored["optimizers"][name]["groups"]
-        for group, now, then in zip(optimizer.param_groups, created[name]["groups"], before, strict=True):
-            for key in set(names) & set(group):
+        for group, now, then in zip(optimizer.param_groups, created[name]["groups"], stored[name]["groups"], strict=True):
+            for key in set(names) & set(now):
                 group[key] = group[key] * (now[key] / then[key]) if key == "lr" and then[key] else now[key]
                 if key == "lr" and "initial_lr" in group:
                     group["initial_lr"] = now[key]
     if "lr" in names:
         for name, scheduling in run.schedulings.items():
-            scheduling.scheduler.base_lrs = bases[name]
+            scheduling.base_rates = bases[name]
 
 
 def run_differences(run: Run[Any, Any], state: Mapping[str, Any], override: Collection[str]) -> list[str]:

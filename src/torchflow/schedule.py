@@ -55,6 +55,16 @@ class Scheduling:
     every: Every
     metric: str | None
 
+    @property
+    def base_rates(self) -> list[Any]:
+        """The learning rates that the schedule starts from; none for a plateau rule, which has no formula."""
+        return list(getattr(self.scheduler, "base_lrs", []))
+
+    @base_rates.setter
+    def base_rates(self, rates: list[Any]) -> None:
+        if rates:
+            self.scheduler.base_lrs = rates
+
     def step(self, value: float | None = None) -> None:
         """Move the learning rates; ``value`` is the metric that a plateau rule wants."""
         # torch warns where no optimizer has stepped before its scheduler. Here the order is fixed by the loop, and the step

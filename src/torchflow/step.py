@@ -110,7 +110,7 @@ class Supervised(Generic[M]):
         samples = samples_in(targets)
         count: int | Tensor = samples if self._count is None else self._count(self.loss, predictions, targets)
         if self._reduction != "mean" or value.ndim:
-            value = _mean(value, self._reduction, count)
+            value = _mean(value, self._reduction, predictions.numel() if self._same_shape else count)
         if not self._functions and not self.metrics:
             return Outputs(value, count, {}, predictions)
         return Outputs(value, count, self._measured(predictions, targets, samples), predictions)
@@ -164,7 +164,7 @@ def _class_count(loss: Any, predictions: Tensor, targets: Tensor) -> int | Tenso
 
 
 def _mean(value: Tensor, reduction: str, count: int | Tensor) -> Tensor:
-    """Turn a summed or unreduced loss into the mean over its count."""
+    """Turn a summed or unreduced loss into the mean over its count, or over its elements where it compares those."""
     if reduction == "sum":
         return value / count
     if isinstance(count, int):
@@ -210,9 +210,36 @@ def checked_loss(outputs: object, *, training: bool) -> Outputs:
         raise StepError(
             f"the loss must be one real number, shape (), got shape {tuple(loss.shape)} of {loss.dtype}. Reduce it, for example with .mean()."
         )
+    if outputs.count is not None:
+        _check_count(outputs.count)
+    if outputs.metrics:
+        _check_metrics(outputs.metrics)
     if training and not loss.requires_grad:
         raise StepError(
             "the loss has no gradient: nothing that it was computed from requires one. Look for .detach(), .item(), torch.no_grad(), "
             "or parameters that are all frozen."
         )
     return outputs
+
+
+def _check_count(count: object) -> None:
+    whole = isinstance(count, (int, float)) and not isinstance(count, bool) and count >= 0
+    if not whole and not (isinstance(count, Tensor) and not count.ndim):
+        raise StepError(f"Outputs.count must be an int or a tensor of shape (), from 0 on, got {shown(count)}.")
+
+
+def _check_metrics(metrics: Mapping[str, object]) -> None:
+    """Refuse what cannot be averaged, before the update is made."""
+    for name, value in metrics.items():
+        if name == "loss":
+            raise StepError("a metric's name must be other than 'loss', which is the loss's own. Rename it in Outputs.metrics.")
+        if isinstance(value, Tensor):
+            if value.ndim > 1:
+                raise StepError(
+                    f"metric {name!r} must have shape () or (samples,), got {tuple(value.shape)}. Average it within a sample."
+                )
+        elif not isinstance(value, tuple):
+            raise StepError(
+                f"Outputs.metrics[{name!r}] must be a tensor of shape () or (samples,), or a tuple of arguments of a metric object, "
+                f"got {shown(value)}."
+            )

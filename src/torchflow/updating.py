@@ -38,7 +38,7 @@ class NotFinite(Exception):  # noqa: N818  (a signal between two functions of th
 
 def forward(run: Run[M, B], batch: B, shard: int) -> Counted:
     """Run the step on one batch, on the random stream of this update and shard."""
-    run.randomness.seed(run.forward_stream(run.progress.updates, shard), run.accelerator)
+    run.randomness.seed(run.progress.updates, shard, run.accelerator)
     outputs = checked_loss(run.step(run.model, batch), training=True)
     return Counted(outputs, outputs.loss.detach(), samples_in(batch) if outputs.count is None else outputs.count)
 
@@ -123,7 +123,7 @@ def custom_update(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
         NonFiniteError: The loss that it returned is not finite; by then its optimizers have stepped.
     """
     assert run.custom_update is not None
-    run.randomness.seed(run.forward_stream(run.progress.updates, 0), run.accelerator)
+    run.randomness.seed(run.progress.updates, 0, run.accelerator)
     outputs = checked_loss(run.custom_update(run, batches), training=False)
     count = sum(samples_in(batch) for batch in batches) if outputs.count is None else outputs.count
     if not math.isfinite(outputs.loss.item()):
