@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -75,6 +76,7 @@ DATA_FACE = [
     "linear",
 ]
 CALLBACKS_FACE = ["Best", "Callback", "Checkpoints", "EarlyStopping", "History", "Judged", "ProgressBar", "Rule", "Stop", "judge"]
+DOCS = Path(__file__).parent.parent / "docs" / "api"
 ERRORS = sorted(name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, errors.TorchflowError))
 PUBLIC = [
     *((torchflow, name) for name in torchflow.__all__),
@@ -97,6 +99,14 @@ def test_every_public_name_is_there_and_says_what_it_is(module: ModuleType, name
     if name == "Event":  # a union of types, which has no docstring of its own
         return
     assert (inspect.getdoc(value) or "").strip(), f"{module.__name__}.{name} has no docstring"
+
+
+@pytest.mark.parametrize(("module", "name"), PUBLIC, ids=IDS)
+def test_every_public_name_has_its_place_in_the_documentation(module: ModuleType, name: str) -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.rst"))
+    whole_modules = {"errors", "data", "metrics"}
+    by_module = module is errors and ".. automodule:: torchflow.errors" in pages
+    assert by_module or name in whole_modules or re.search(rf"^\.\. auto\w+:: {name}$", pages, re.MULTILINE)
 
 
 def public_functions() -> list[tuple[str, Callable[..., object], str]]:
