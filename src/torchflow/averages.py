@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchflow.arguments import shown
 from torchflow.device import move
 from torchflow.errors import StateError, StepError
 from torchflow.types import Metric, State, Stateful
@@ -74,10 +75,10 @@ class Averages:
                     f"metric {name!r} must have shape () or (samples,), got {tuple(value.shape)}. Average it within a sample."
                 )
             else:
-                total, weight = (value.detach().sum(), len(value)) if value.ndim else (value.detach() * count, count)
-                before = self._sums.get(name)
-                self._sums[name] = total.type(self._kind) if before is None else before + total
-                self._weights[name] = self._weights.get(name, 0) + weight
+                exact = value.detach().type(self._kind)
+                total, weight = (exact.sum(), len(value)) if value.ndim else (exact * count, count)
+                self._sums[name] = self._sums[name] + total if name in self._sums else total
+                self._weights[name] = self._weights.get(name, 0) + self._exact(weight)
 
     def _with_losses(self) -> tuple[dict[str, Tensor], dict[str, int | float | Tensor]]:
         """Return the sums and weights with the losses of the open block; nothing is changed."""
@@ -85,11 +86,15 @@ class Averages:
             return self._sums, self._weights
         losses = torch.stack(self._losses).type(self._kind)
         counts = torch.stack([torch.as_tensor(count, dtype=self._kind, device=self._device) for count in self._counts])
-        total, weight = (losses * counts).sum(), sum(self._counts)
+        total, weight = (losses * counts).sum(), sum(map(self._exact, self._counts))
         before = self._sums.get("loss")
         sums = {"loss": total if before is None else before + total}
         weights = {"loss": self._weights.get("loss", 0) + weight}
         return {**sums, **{n: v for n, v in self._sums.items() if n != "loss"}}, {**self._weights, **weights}
+
+    def _exact(self, count: int | Tensor) -> int | Tensor:
+        """Return a count in which a whole epoch can be summed: sums of class weights are float32, which has 24 bits."""
+        return count.type(self._kind) if isinstance(count, Tensor) and count.is_floating_point() else count
 
     def _object(self, name: str) -> Metric:
         if name not in self.objects:
@@ -104,7 +109,7 @@ class Averages:
         """Return every average as a float: the one place that waits for the device. NaN where nothing was counted."""
         sums, weights = self._with_losses()
         values = {name: _ratio(total, weights[name]) for name, total in sums.items()}
-        return values | {name: float(metric.compute()) for name, metric in self.objects.items()}
+        return values | {name: _number(name, metric) for name, metric in self.objects.items()}
 
     def reset(self) -> None:
         """Forget all that was gathered."""
@@ -129,6 +134,17 @@ class Averages:
         }
         for name, metric in self.objects.items():
             _load_object_state(metric, state["objects"][name])
+
+
+def _number(name: str, metric: Metric) -> float:
+    value = metric.compute()
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise StepError(
+            f"metric {name!r} must compute one number, got {shown(value)} from {type(metric).__name__}. Choose an average of its "
+            "values, or give one metric for each."
+        ) from error
 
 
 def _ratio(total: Tensor, weight: float | Tensor) -> float:
