@@ -78,7 +78,7 @@ class Every:
 
     def __str__(self) -> str:
         name, value = next((name, value) for name in self.__slots__ if (value := getattr(self, name)) is not None)
-        return f"every {name[:-1]}" if value == 1 else f"every {value:g} {name}"
+        return f"every {name[:-1]}" if value == 1 else f"every {str(value).removesuffix('.0')} {name}"
 
     def reached(self, before: Progress, now: Progress) -> bool:
         """Say whether a multiple of the interval lies after ``before`` and not after ``now``.
