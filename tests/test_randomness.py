@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import random
 import struct
-import warnings
 from typing import Any
 
 import numpy as np
@@ -155,14 +154,14 @@ def test_an_accelerator_is_seeded_and_put_back_like_the_cpu(monkeypatch: pytest.
     assert fake.seeds == [2**63 - 1]
 
 
-# Numbers that random and NumPy gave at each update, by what the step did.
+STREAM = ForwardStream(Keys(0), 1)
 
 
 def run_updates(randomness: UpdateRandomness, drawing: list[bool], draw: Any) -> list[object]:
     """Seed and step once for each update; a step draws where it is told to."""
     found: list[object] = []
     for update, draws_now in enumerate(drawing):
-        randomness.seed(1000 + update, None)
+        randomness.seed(update, 0, None)
         found.append(draw() if draws_now else None)
     return found
 
@@ -170,45 +169,56 @@ def run_updates(randomness: UpdateRandomness, drawing: list[bool], draw: Any) ->
 @pytest.mark.parametrize("draw", [random.random, np.random.random, np.random.standard_normal, lambda: random.gauss(0, 1)])
 def test_a_step_that_draws_from_the_start_is_keyed_at_every_update(draw: Any) -> None:
     with preserved():
-        randomness = UpdateRandomness()
+        randomness = UpdateRandomness(STREAM)
         first = run_updates(randomness, [True] * 6, draw)
         assert randomness.drawn
         draw()
         assert run_updates(randomness, [True] * 6, draw) == first
         expected = []
         for update in range(6):
-            seed_globals(1000 + update)
+            seed_globals(STREAM(update, 0))
             expected.append(draw())
         assert first == expected
 
 
 def test_a_step_that_never_draws_is_not_keyed_after_the_probes() -> None:
     with preserved():
-        randomness = UpdateRandomness()
+        randomness = UpdateRandomness(STREAM)
         run_updates(randomness, [False] * 5, random.random)
         assert not randomness.drawn
         before = random.getstate()
         run_updates(randomness, [False] * 5, random.random)
         assert random.getstate() == before
         randomness.check()
+        assert not randomness.drawn
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_every_forward_pass_of_the_first_two_updates_is_keyed(shards: int) -> None:
+    with preserved():
+        stream = ForwardStream(Keys(0), shards)
+        randomness = UpdateRandomness(stream)
+        for update in range(2):
+            for shard in range(shards):
+                randomness.seed(update, shard, None)
+                found = random.getstate()
+                random.seed(stream(update, shard))
+                assert random.getstate() == found
 
 
 def test_a_step_that_begins_to_draw_at_a_new_epoch_is_found_by_the_probe() -> None:
     with preserved():
-        randomness = UpdateRandomness()
+        randomness = UpdateRandomness(STREAM)
         run_updates(randomness, [False] * 5, random.random)
         randomness.probe()
         first = run_updates(randomness, [True] * 4, random.random)
-        again = UpdateRandomness()
-        assert run_updates(again, [True] * 4, random.random) == first
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            randomness.check()
+        assert run_updates(UpdateRandomness(STREAM), [True] * 4, random.random) == first
+        randomness.check()
 
 
 def test_a_step_that_begins_to_draw_in_mid_epoch_is_warned_of_once_and_keyed_from_then_on() -> None:
     with preserved():
-        randomness = UpdateRandomness()
+        randomness = UpdateRandomness(STREAM)
         run_updates(randomness, [False] * 5 + [True], np.random.random)
         with pytest.warns(UserWarning, match=r"began to draw from `random` or numpy\.random in the middle of an epoch"):
             randomness.check()
@@ -218,9 +228,34 @@ def test_a_step_that_begins_to_draw_in_mid_epoch_is_warned_of_once_and_keyed_fro
         assert run_updates(randomness, [True] * 3, np.random.random) == first
 
 
+def test_callbacks_draw_aside_from_their_own_stream_and_say_nothing_of_the_step() -> None:
+    with preserved():
+        randomness = UpdateRandomness(STREAM)
+        run_updates(randomness, [False] * 4, random.random)
+        with randomness.aside(77, None):
+            first = draws()
+        assert not randomness.drawn
+        randomness.check()
+        with randomness.aside(77, None):
+            assert draws() == first
+        with randomness.aside(78, None):
+            assert draws() != first
+
+
+def test_a_draw_before_an_aside_is_still_found() -> None:
+    with preserved():
+        randomness = UpdateRandomness(STREAM)
+        run_updates(randomness, [False] * 4 + [True], random.random)
+        with pytest.warns(UserWarning, match="began to draw"), randomness.aside(77, None):
+            draws()
+        with randomness.aside(77, None):
+            assert draws() != draws()
+        assert randomness.drawn
+
+
 def test_torch_is_keyed_at_every_update_whatever_the_others_do() -> None:
     with preserved():
-        randomness = UpdateRandomness()
+        randomness = UpdateRandomness(STREAM)
         first = run_updates(randomness, [True] * 6, lambda: torch.rand(()).item())
         assert run_updates(randomness, [True] * 6, lambda: torch.rand(()).item()) == first
         assert len(set(first)) == 6
