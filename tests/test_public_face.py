@@ -74,6 +74,7 @@ DATA_FACE = [
     "from_iterable",
     "from_tensors",
     "linear",
+    "load_encoders",
 ]
 CALLBACKS_FACE = ["Best", "Callback", "Checkpoints", "EarlyStopping", "History", "Judged", "ProgressBar", "Rule", "Stop", "judge"]
 DOCS = Path(__file__).parent.parent / "docs" / "api"

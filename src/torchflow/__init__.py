@@ -19,12 +19,13 @@ it loses it, and it is as fast as the loop you would have written by hand.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torchflow import data, errors, metrics
 from torchflow.callbacks.checkpoints import Checkpoints
 from torchflow.callbacks.early_stopping import EarlyStopping
 from torchflow.callbacks.history import History
 from torchflow.callbacks.progress_bar import ProgressBar
-from torchflow.checkpoint import load_model, save_model
 from torchflow.events import (
     EpochEnded,
     EpochStarted,
@@ -40,12 +41,18 @@ from torchflow.events import (
     Validated,
 )
 from torchflow.hooks import Callback, Stop
+from torchflow.lazy import importing
 from torchflow.loop import events, update
 from torchflow.run import Run
 from torchflow.saving import Resume, load, save
 from torchflow.schedule import Schedule
 from torchflow.step import Outputs, Step, supervised
 from torchflow.trainer import Result, Trainer
+
+if TYPE_CHECKING:
+    from torchflow.checkpoint import load_model, save_model
+
+__getattr__ = importing(__name__, {"torchflow.checkpoint": ("load_model", "save_model")})
 
 __version__ = "0.1.0"
 

@@ -126,9 +126,17 @@ class Run(Generic[M, B]):
         self.parameters = list(dict.fromkeys([*self.model.parameters(), *grouped]))
 
     def step_schedulers(self, values: Mapping[str, float]) -> None:
-        """Step every scheduler that wants one of these values."""
+        """Step every scheduler that wants one of these values.
+
+        Raises:
+            ArgumentValueError: The stream of its metric is there, and the metric is not.
+        """
+        streams = {name.partition("/")[0] for name in values}
         for scheduling in self.schedulings.values():
-            if scheduling.metric is not None and scheduling.metric in values:
+            if scheduling.metric is not None and scheduling.metric.partition("/")[0] in streams:
+                if scheduling.metric not in values:
+                    known = ", ".join(map(repr, values))
+                    raise ArgumentValueError(f"Schedule(metric={scheduling.metric!r}) finds no such metric; there are {known}.")
                 scheduling.step(values[scheduling.metric])
 
     def confirm_stop(self) -> None:

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torchflow import arguments
-from torchflow.checkpoint import Loaded, Store, differences, environment_differences, fingerprint
-from torchflow.checkpoint.compare import equal
+from torchflow import arguments, checkpoint
 from torchflow.errors import ArgumentTypeError, CheckpointError, MismatchError
 from torchflow.run import Run
 from torchflow.state import hyperparameters, parameter_names
@@ -53,7 +51,7 @@ def save(run: Run[Any, Any], folder: str | os.PathLike[str]) -> Path:
         CheckpointError: The run is in the middle of an update or of its callbacks, or the files cannot be written.
     """
     refuse_unsettled(run)
-    with Store(arguments.path("folder", folder)) as store:
+    with checkpoint.Store(arguments.path("folder", folder)) as store:
         store.open(run_description(run))
         published = store.publish(run.progress.updates, run.state(), environment=environment(run))
         store.prune(2)
@@ -73,7 +71,7 @@ def load(run: Run[Any, Any], folder: str | os.PathLike[str], *, resume: Resume |
         MismatchError: The checkpoint belongs to another run; ``differences`` lists everything.
     """
     refuse_unsettled(run)
-    loaded = Store(arguments.path("folder", folder)).load()
+    loaded = checkpoint.Store(arguments.path("folder", folder)).load()
     if loaded is None:
         raise CheckpointError(
             f"{os.fspath(folder)!r} holds no checkpoint. Save one first: torchflow.save(run, {os.fspath(folder)!r})."
@@ -102,7 +100,9 @@ def run_description(run: Run[Any, Any]) -> dict[str, State]:
 def environment(run: Run[Any, Any]) -> dict[str, State]:
     """Return the fingerprint of what the bits of this run depend on."""
     dtype = next(run.model.parameters()).dtype
-    return fingerprint(run.choices.device.type, str(dtype).removeprefix("torch."), run.choices.deterministic is not False)
+    return checkpoint.fingerprint(
+        run.choices.device.type, str(dtype).removeprefix("torch."), run.choices.deterministic is not False
+    )
 
 
 def identity(run: Run[Any, Any]) -> dict[str, State]:
@@ -136,7 +136,7 @@ def schedule_identity(run: Run[Any, Any]) -> dict[str, State]:
     }
 
 
-def restore(run: Run[Any, Any], loaded: Loaded, resume: Resume) -> None:
+def restore(run: Run[Any, Any], loaded: checkpoint.Loaded, resume: Resume) -> None:
     """Compare a loaded checkpoint with the live run, then load it.
 
     Raises:
@@ -151,7 +151,7 @@ def restore(run: Run[Any, Any], loaded: Loaded, resume: Resume) -> None:
             "a schedule built from the run's length wants the same epochs as before.",
             found,
         )
-    changed = environment_differences(loaded.environment, environment(run))
+    changed = checkpoint.environment_differences(loaded.environment, environment(run))
     if changed:
         warnings.warn(f"the resumed run may differ in its last bits: {'; '.join(changed)}.", stacklevel=3)
     bases = {name: scheduling.base_rates for name, scheduling in run.schedulings.items()}
@@ -179,14 +179,14 @@ def run_differences(run: Run[Any, Any], state: Mapping[str, Any], override: Coll
 
     def fits(path: str, stored: object, here: object) -> bool:
         """A plain value fits if it is equal, or meant to differ."""
-        return path.rpartition("/")[2] in override or equal(path, stored, here)
+        return path.rpartition("/")[2] in override or checkpoint.equal(path, stored, here)
 
-    found = differences(state["identity"], run.identity, values=fits) + differences(
+    found = checkpoint.differences(state["identity"], run.identity, values=fits) + checkpoint.differences(
         {"model": state["model"]}, {"model": live["model"]}
     )
     for part in ("optimizers", "schedulers", "callbacks"):
-        found += differences({part: _names(state[part])}, {part: _names(live[part])})
-    found += differences({"metrics": _names(state["averages"]["objects"])}, {"metrics": _names(run.averages.objects)})
+        found += checkpoint.differences({part: _names(state[part])}, {part: _names(live[part])})
+    found += checkpoint.differences({"metrics": _names(state["averages"]["objects"])}, {"metrics": _names(run.averages.objects)})
     names = set(parameter_names(run.model).values())
     for name, optimizer in state["optimizers"].items():
         found += [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any, TypeAlias
 
 from torch.optim import Optimizer
@@ -30,7 +31,7 @@ class Schedule:
 
     Raises:
         ArgumentTypeError: ``recipe`` is no function, or ``every`` no interval.
-        ArgumentValueError: ``every`` is given in samples or seconds.
+        ArgumentValueError: ``every`` is given in samples or seconds, or ``metric`` is no full name.
     """
 
     recipe: Callable[[Optimizer, Plan], LRScheduler]
@@ -44,6 +45,10 @@ class Schedule:
         if self.every.updates is None and self.every.epochs is None:
             raise ArgumentValueError(
                 f"a scheduler steps by updates or epochs, got {self.every}. Write Every(updates=1) or Every(epochs=1)."
+            )
+        if self.metric is not None and not (isinstance(self.metric, str) and all(self.metric.partition("/"))):
+            raise ArgumentValueError(
+                f"Schedule(metric=…) must be the full name of a metric such as 'valid/loss', got {shown(self.metric)}."
             )
 
 
@@ -90,7 +95,7 @@ def build(choice: SchedulerRecipe | Schedule, optimizer: Optimizer, plan: Plan, 
     """Make the scheduler of one optimizer.
 
     Raises:
-        ArgumentTypeError: The recipe returned no scheduler, or one that wants a metric without naming it.
+        ArgumentTypeError: The recipe returned no scheduler, or one that wants a metric without naming it, or the reverse.
         ArgumentValueError: The scheduler belongs to another optimizer.
     """
     schedule = choice if isinstance(choice, Schedule) else Schedule(lambda optimizer, plan: choice(optimizer), Every(epochs=1))
@@ -106,6 +111,11 @@ def build(choice: SchedulerRecipe | Schedule, optimizer: Optimizer, plan: Plan, 
         raise ArgumentTypeError(
             f"{name} is a ReduceLROnPlateau, which wants a metric. Write scheduler=Schedule(lambda optimizer, plan: "
             "ReduceLROnPlateau(optimizer), every=Every(epochs=1), metric='valid/loss')."
+        )
+    if schedule.metric is not None and next(iter(signature(scheduler.step).parameters), "epoch") == "epoch":
+        raise ArgumentTypeError(
+            f"{name} is a {type(scheduler).__name__}, whose step takes no metric. Leave out metric={schedule.metric!r}: it is for "
+            "ReduceLROnPlateau."
         )
     return Scheduling(scheduler, schedule.every, schedule.metric)
 

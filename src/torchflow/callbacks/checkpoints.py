@@ -8,8 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from torchflow import arguments
-from torchflow.checkpoint import Store
+from torchflow import arguments, checkpoint
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, CheckpointError
 from torchflow.events import Alarm, Every, Progress, Validated
 from torchflow.hooks import Callback
@@ -62,7 +61,7 @@ class Checkpoints(Callback):
         self.save_on_exception = arguments.flag("on_exception", on_exception)
         self._best_value: float | None = None
         self._best_step: int | None = None
-        self._store: Store | None = None
+        self._store: checkpoint.Store | None = None
         self._alarm = Alarm(self.every)
         self._published: tuple[Progress, str | None] | None = None
 
@@ -85,7 +84,7 @@ class Checkpoints(Callback):
             CheckpointError: Another process is writing to the folder.
             MismatchError: The newest good checkpoint belongs to another run.
         """
-        store = Store(self.folder)
+        store = checkpoint.Store(self.folder)
         if resume is None and store.is_used():
             _LOG.warning("torchflow: %s was used before; it is now called %s.", self.folder, store.set_aside())
         store.open(run_description(run))

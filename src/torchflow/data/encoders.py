@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from torchflow import arguments
+from torchflow.checkpoint import read_encoder_states
 from torchflow.data.categories import Categorized
 from torchflow.data.dataset import Dataset
 from torchflow.data.fields import checked_field, part_of, training_parts, with_part
@@ -145,3 +147,16 @@ def _refuse_not_finite(values: Tensor, first: int) -> None:
         found = values[tuple(wrong[0].tolist())].item()
         remedy = "Fill or leave out such samples before fitting."
         raise DataError(f"Standardize cannot learn from {found}: {place}sample {first + row}. {remedy}")
+
+
+def load_encoders(path: str | os.PathLike[str]) -> dict[str, FittedEncoder]:
+    """Return the fitted encoders that :func:`torchflow.save_model` stored beside a model, by name.
+
+    Args:
+        path: The model file.
+
+    Raises:
+        ArgumentValueError: A stored state names no encoder of the registry.
+        CorruptCheckpointError: The file is not what was written.
+    """
+    return {name: encoder_from_state(state) for name, state in read_encoder_states(path).items()}

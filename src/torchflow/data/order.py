@@ -17,12 +17,14 @@ checkpoints:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LARGEST_SORT = 2**24
 _LOW24 = np.uint64(LARGEST_SORT - 1)
