@@ -146,7 +146,7 @@ def test_a_run_cut_at_every_event_and_resumed_ends_equal(setting: Setting) -> No
     """Every event is a safe point: the state at its yield holds all that the rest of the run depends on.
 
     Seen to fail when forward passes are not keyed, when ``validated`` is left out of the state, when the running sums of
-    an epoch are, and when EpochEnded is yielded before the progress has turned to the next epoch.
+    an epoch are, and when a run that is entered again does not first finish what was due where it was left.
     """
     whole, saved = setting.run(), []
     expected = end_of(whole, setting.epochs, each=lambda event: saved.append((type(event).__name__, copied(whole.state()))))
