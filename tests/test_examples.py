@@ -126,3 +126,10 @@ def test_every_floor_ends_with_equal_parameters(tmp_path: Path) -> None:
     done = run(tmp_path, "your_own_loop.py")
     assert done.returncode == 0, done.stderr
     assert "equal on all floors: y = 0.70" in done.stdout
+
+
+def test_a_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file", encoding="utf-8")
+    done = run(tmp_path, "linear_regression.py", "--out", "taken")
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: .*'taken'\n", done.stderr)
