@@ -133,9 +133,12 @@ class Reactions:
                 if run.stop is None:
                     run.stop = (name, answer)
 
-    def end(self, hook: str, run: Run[Any, Any], event: object) -> CallbackError | None:
-        """Call an ending hook of every callback, each once whatever the others raise; return the first failure."""
-        failure = None
+    def end(self, hook: str, run: Run[Any, Any], event: object) -> BaseException | None:
+        """Call an ending hook of every callback, each once whatever the others raise; return what is to be raised.
+
+        That is the first interrupt (``KeyboardInterrupt``, ``SystemExit``), or else the first error.
+        """
+        failure: BaseException | None = None
         for name, react in self._lists[hook]:
             try:
                 react(run, event)
@@ -143,6 +146,8 @@ class Reactions:
                 caught = _failed(run, name, hook, error)
                 caught.__cause__ = error
                 failure = failure or caught
+            except BaseException as interrupt:
+                failure = interrupt if failure is None or isinstance(failure, Exception) else failure
         return failure
 
 
@@ -155,6 +160,28 @@ def _failed(run: Run[Any, Any], name: str, hook: str, error: Exception) -> Callb
     return CallbackError(
         f"callback {name!r} raised {type(error).__name__} in {hook} at epoch {epoch}, batch {batch}, update {updates}: {error}"
     )
+
+
+def tell_failure(run: Run[Any, Any], error: BaseException) -> None:
+    """Tell the callbacks and the saver that the run was left; what goes wrong in there is noted on the exception.
+
+    Raises:
+        BaseException: A callback was interrupted, or failed where only a ``break`` had left the loop.
+    """
+    left = isinstance(error, GeneratorExit)
+    reason = "the loop was left" if left else f"{type(error).__name__} was raised"
+    failures: list[BaseException | None] = []
+    try:
+        if not left:
+            failures.append(run.reactions.end("on_exception", run, Failed(run.progress, error)))
+            run.saver.rescue(run, error)
+    finally:
+        failures.append(run.reactions.end("on_fit_end", run, Finished(run.progress, reason, complete=False)))
+    for failure in failures:
+        if isinstance(failure, Exception) and not left:
+            error.add_note(f"torchflow: {failure}")
+        elif failure is not None:
+            raise failure
 
 
 class Saver(Protocol):

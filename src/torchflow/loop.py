@@ -12,7 +12,8 @@ from typing import Any
 from torchflow.device import move, out_of_memory
 from torchflow.errors import ArgumentTypeError, DataError, NonFiniteError
 from torchflow.evaluation import evaluate_batches, evaluation_key
-from torchflow.events import EpochEnded, EpochStarted, Event, Failed, Finished, Progress, Started, Stepped, Validated
+from torchflow.events import EpochEnded, EpochStarted, Event, Finished, Progress, Started, Stepped, Validated
+from torchflow.hooks import tell_failure
 from torchflow.limits import Limits
 from torchflow.run import Run
 from torchflow.tree import samples_in
@@ -40,6 +41,13 @@ def update(run: Run[M, B], batches: list[B]) -> Stepped:
     """
     if not isinstance(batches, list) or not batches:
         raise ArgumentTypeError("update(run, batches) takes a list of the batches of one update. Write update(run, [batch]).")
+    stepped = _update(run, batches)
+    run.settled = True
+    return stepped
+
+
+def _update(run: Run[M, B], batches: list[B]) -> Stepped:
+    """Make one update; the run is settled when its callbacks have seen it."""
     before, device = run.progress, run.choices.device
     rates = {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in run.optimizers.items()}
     run.settled, skipped = False, False
@@ -72,7 +80,7 @@ def _commit(
         for scheduling in run.schedulings.values() if run.schedulings else ():
             if scheduling.metric is None and scheduling.every.updates is not None and scheduling.every.reached(before, now):
                 scheduling.step()
-    run.previous, run.progress, run.settled = before, now, True
+    run.previous, run.progress = before, now
     return Stepped(now, mean_loss(parts), mean_metrics(parts), total_count(parts), rates, skipped)
 
 
@@ -119,7 +127,6 @@ def events(
 
 
 def _events(run: Run[Any, Any], limits: Limits) -> Generator[Event, None, None]:
-    reason, complete = "the loop was left", False
     with run.session():
         try:
             run.list_parameters()
@@ -130,19 +137,12 @@ def _events(run: Run[Any, Any], limits: Limits) -> Generator[Event, None, None]:
                 yield from _epoch(run, limits)
             while (over := _over(run, limits)) is None:
                 yield from _epoch(run, limits)
-            reason, complete = over, True
             run.saver.finish(run)
-        except GeneratorExit:
-            raise
         except BaseException as error:
-            reason = f"{type(error).__name__} was raised"
-            run.reactions.end("on_exception", run, Failed(run.progress, error))
-            run.saver.rescue(run, error)
+            tell_failure(run, error)
             raise
-        finally:
-            finished = Finished(run.progress, reason, complete)
-            failure = run.reactions.end("on_fit_end", run, finished)
-        if failure is not None:
+        finished = Finished(run.progress, over)
+        if (failure := run.reactions.end("on_fit_end", run, finished)) is not None:
             raise failure
         yield finished
 
@@ -162,7 +162,7 @@ def _epoch(run: Run[M, B], limits: Limits) -> Iterator[Event]:
             yield from _boundary(run, last=window is None)
         while window is not None and _over(run, limits) is None:
             batches, last = window
-            yield _report(run, "on_step_end", update(run, batches))
+            yield _report(run, "on_step_end", _update(run, batches))
             if last or run.watched:
                 yield from _boundary(run, last)
             window = None if last else next(windows, None)
@@ -208,6 +208,7 @@ def _validate(run: Run[M, B]) -> Event:
         key = evaluation_key(run.keys, name, run.progress.updates)
         metrics = evaluate_batches(run.step, run.model, batches, device=run.choices.device, key=key)
         values |= {f"{name}/{metric}": value for metric, value in metrics.items()}
+    run.settled = False
     run.validated_metrics = values
     run.progress = run.progress._replace(validated=run.progress.updates)
     run.step_schedulers(values)
@@ -218,6 +219,7 @@ def _end_epoch(run: Run[Any, Any]) -> Event:
     """Close the epoch: the one moment at which train metrics are read from the device."""
     ended = run.progress
     values = {f"train/{name}": value for name, value in run.averages.compute().items()}
+    run.settled = False
     run.step_schedulers(values)
     if ended.validated == ended.updates:
         values |= run.validated_metrics
@@ -231,13 +233,13 @@ def _end_epoch(run: Run[Any, Any]) -> Event:
 
 def _report(run: Run[Any, Any], hook: str, event: Event) -> Event:
     """Call the callbacks; in between, some know of the event and others do not, so nothing may be saved."""
+    run.settled = False
     if run.reactions.has(hook):
-        run.settled = False
         # The hook of every update draws on from the update's own stream; the rare ones have a stream each.
         key = None if hook == "on_step_end" else run.keys(hook, run.progress.updates)
         with contextlib.nullcontext() if key is None else run.randomness.aside(key, run.accelerator):
             run.reactions(hook, run, event)
-        run.settled = True
+    run.settled = True
     return event
 
 
