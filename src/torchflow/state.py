@@ -55,10 +55,14 @@ def optimizer_state(optimizer: Optimizer, model: nn.Module) -> dict[str, State]:
 
 def load_optimizer_state(optimizer: Optimizer, model: nn.Module, state: Mapping[str, Any]) -> None:
     """Load what :func:`optimizer_state` returned; every tensor is copied, so the state given stays as it is."""
+    names = parameter_names(model)
     numbers = {name: number for number, name in enumerate(n for group in state["groups"] for n in group["names"])}
     groups = [
-        {**{key: _copied(value) for key, value in group.items() if key != "names"}, "params": [numbers[n] for n in group["names"]]}
-        for group in state["groups"]
+        {
+            **{key: _copied(value) for key, value in group.items() if key != "names"},
+            "params": [numbers[names[p]] for p in live["params"]],
+        }
+        for group, live in zip(state["groups"], optimizer.param_groups, strict=True)
     ]
     optimizer.load_state_dict({"param_groups": groups, "state": {numbers[n]: _copied(v) for n, v in state["state"].items()}})
 
