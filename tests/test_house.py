@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "torchflow"
 FLOORS = (
     ("errors", "lazy", "types", "tree"),
     ("arguments",),
-    ("device", "precision", "randomness", "distributed", "checkpoint"),
+    ("device", "precision", "randomness", "distributed", "checkpoint", "interruption"),
     ("data",),
     ("events", "step", "state"),
     ("averages", "hooks", "limits", "metrics", "schedule"),

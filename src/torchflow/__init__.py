@@ -51,8 +51,12 @@ from torchflow.trainer import Result, Trainer
 
 if TYPE_CHECKING:
     from torchflow.checkpoint import load_model, save_model
+    from torchflow.checkpoint.foreign import import_torch
 
-__getattr__ = importing(__name__, {"torchflow.checkpoint": ("load_model", "save_model")})
+__getattr__ = importing(
+    __name__,
+    {"torchflow.checkpoint": ("load_model", "save_model"), "torchflow.checkpoint.foreign": ("import_torch",)},
+)
 
 __version__ = "0.1.0"
 
@@ -85,6 +89,7 @@ __all__ = [
     "data",
     "errors",
     "events",
+    "import_torch",
     "load",
     "load_model",
     "metrics",

@@ -8,6 +8,7 @@ when the last batch is short, appears nowhere.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -108,7 +109,7 @@ class Averages:
     def compute(self) -> dict[str, float]:
         """Return every average as a float: the one place that waits for the device. NaN where nothing was counted."""
         sums, weights = self._with_losses()
-        values = {name: _ratio(total, weights[name]) for name, total in sums.items()}
+        values = {"loss": math.nan} | {name: _ratio(total, weights[name]) for name, total in sums.items()}
         return values | {name: _number(name, metric) for name, metric in self.objects.items()}
 
     def reset(self) -> None:
@@ -149,7 +150,7 @@ def _number(name: str, metric: Metric) -> float:
 
 def _ratio(total: Tensor, weight: float | Tensor) -> float:
     number = float(weight)
-    return total.item() / number if number else float("nan")
+    return total.item() / number if number else math.nan
 
 
 def _object_state(name: str, metric: Metric) -> Mapping[str, State]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torchflow import interruption
 from torchflow.averages import Averages
 from torchflow.data.batches import Batches
 from torchflow.device import move, out_of_memory
@@ -50,6 +51,7 @@ def evaluate_batches(step: Step[M, B], model: M, batches: Batches[B], *, device:
     averages = Averages(getattr(step, "metrics", {}), device)
     with evaluating(model, device, key), contextlib.closing(_epoch(batches)) as moving:
         for batch in moving:
+            interruption.check()
             on_device = move(batch, device)
             outputs = checked_loss(step(model, on_device), training=False)
             count = samples_in(on_device) if outputs.count is None else outputs.count
@@ -68,6 +70,7 @@ def predict_batches(
     parts: list[Any] = []
     with evaluating(model, device, key), contextlib.closing(_epoch(batches)) as moving:
         for batch in moving:
+            interruption.check()
             on_device = move(batch, device)
             predictions = forward(model, on_device) if forward is not None else _predictions(step(model, on_device))
             parts.append(move(map_leaves(_detached, predictions), torch.device("cpu")))

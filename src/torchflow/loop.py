@@ -9,8 +9,9 @@ import contextlib
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
+from torchflow import interruption
 from torchflow.device import move, out_of_memory
-from torchflow.errors import ArgumentTypeError, DataError, NonFiniteError
+from torchflow.errors import ArgumentTypeError, DataError
 from torchflow.evaluation import evaluate_batches, evaluation_key
 from torchflow.events import EpochEnded, EpochStarted, Event, Finished, Progress, Started, Stepped, Validated
 from torchflow.hooks import tell_failure
@@ -18,7 +19,7 @@ from torchflow.limits import Limits
 from torchflow.run import Run
 from torchflow.tree import samples_in
 from torchflow.types import B, M
-from torchflow.updating import Counted, NotFinite, custom_update, mean_loss, mean_metrics, standard_update, total_count
+from torchflow.updating import Counted, NotFinite, custom_update, dropped, mean_loss, mean_metrics, standard_update, total_count
 
 
 def update(run: Run[M, B], batches: list[B]) -> Stepped:
@@ -55,7 +56,7 @@ def _update(run: Run[M, B], batches: list[B]) -> Stepped:
         moved = [move(batch, device) for batch in batches]
         parts = standard_update(run, moved) if run.custom_update is None else custom_update(run, moved)
     except NotFinite as found:
-        parts, skipped = _dropped(run, found, batches), True
+        parts, skipped = dropped(run, found, batches), True
     except RuntimeError as error:
         if explained := out_of_memory(error, f"update {before.updates}"):
             raise explained from error
@@ -82,22 +83,6 @@ def _commit(
                 scheduling.step()
     run.previous, run.progress = before, now
     return Stepped(now, mean_loss(parts), mean_metrics(parts), total_count(parts), rates, skipped)
-
-
-def _dropped(run: Run[M, B], found: NotFinite, batches: Sequence[B]) -> list[Counted]:
-    """Act on an update that is not finite as the run's policy says; returns its parts where it is skipped."""
-    if run.choices.nonfinite == "skip":
-        return found.parts
-    at = run.progress
-    indices = [
-        index for number in range(at.batch, at.batch + len(batches)) for index in run.batches.indices(at.epoch, number) or []
-    ]
-    samples = f", samples {', '.join(map(str, indices[:8]))}{', …' if len(indices) > 8 else ''}" if indices else ""
-    raise NonFiniteError(
-        f"{found} is not finite at epoch {at.epoch}, batch {at.batch}{samples} (update {at.updates}); the parameters are as they were "
-        "before it. Look for NaN in these samples, lower the learning rate, clip with clip_norm=1.0, or drop such updates with "
-        "nonfinite='skip'."
-    ) from None
 
 
 def events(
@@ -244,5 +229,6 @@ def _report(run: Run[Any, Any], hook: str, event: Event) -> Event:
 
 
 def _over(run: Run[Any, Any], limits: Limits) -> str | None:
-    """Return why the run is over, or None while it goes on."""
+    """Return why the run is over, or None while it goes on; leave where a signal has asked for it."""
+    interruption.check()
     return limits.reached(run.progress) if run.stop is None else run.stop[1].reason

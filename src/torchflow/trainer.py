@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import warnings
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from torchflow import arguments, building
+from torchflow import arguments, building, interruption
 from torchflow.callbacks.checkpoints import Checkpoints
 from torchflow.callbacks.history import History
 from torchflow.callbacks.progress_bar import ProgressBar
@@ -197,7 +198,9 @@ class Trainer(Generic[M, B]):
             if saver is not None:
                 saver.open(run, going_on)
                 run.saver = saver
-            reason = _drained(run, limits)
+            # Without a folder there is nothing to save, and signals do what they always do.
+            with contextlib.nullcontext() if saver is None else interruption.listening():
+                reason = _drained(run, limits)
         finally:
             run.close()
             if saver is not None:

@@ -94,6 +94,26 @@ def _prepare(run: Run[Any, Any], parts: list[Counted]) -> None:
         run.reactions("on_gradients", run, Gradients(run.progress, norm))
 
 
+def dropped(run: Run[M, B], found: NotFinite, batches: Sequence[B]) -> list[Counted]:
+    """Act on an update that is not finite as the run's policy says; returns its parts where it is skipped.
+
+    Raises:
+        NonFiniteError: The policy is "raise".
+    """
+    if run.choices.nonfinite == "skip":
+        return found.parts
+    at = run.progress
+    indices = [
+        index for number in range(at.batch, at.batch + len(batches)) for index in run.batches.indices(at.epoch, number) or []
+    ]
+    samples = f", samples {', '.join(map(str, indices[:8]))}{', …' if len(indices) > 8 else ''}" if indices else ""
+    raise NonFiniteError(
+        f"{found} is not finite at epoch {at.epoch}, batch {at.batch}{samples} (update {at.updates}); the parameters are as they were "
+        "before it. Look for NaN in these samples, lower the learning rate, clip with clip_norm=1.0, or drop such updates with "
+        "nonfinite='skip'."
+    ) from None
+
+
 def _update_by_closure(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
     """Let L-BFGS evaluate the window as often as it wants, each time on the same random streams.
 
@@ -148,11 +168,13 @@ def mean_loss(parts: list[Counted]) -> Tensor:
 
 def mean_metrics(parts: list[Counted]) -> dict[str, Tensor]:
     """Return the means of the metrics over the samples of a window, each of shape (), detached."""
-    names = parts[0].outputs.metrics
-    return {name: _mean_metric(name, parts) for name, value in names.items() if isinstance(value, Tensor)} if names else {}
+    if len(parts) == 1 and not parts[0].outputs.metrics:
+        return {}
+    names = {name: None for part in parts for name, value in part.outputs.metrics.items() if isinstance(value, Tensor)}
+    return {name: _mean_metric(name, parts) for name in names}
 
 
 def _mean_metric(name: str, parts: list[Counted]) -> Tensor:
-    gathered = [(value.detach(), part.weight) for part in parts if isinstance(value := part.outputs.metrics[name], Tensor)]
+    gathered = [(value.detach(), part.weight) for part in parts if isinstance(value := part.outputs.metrics.get(name), Tensor)]
     sums = [(value.sum(), len(value)) if value.ndim else (value * weight, weight) for value, weight in gathered]
     return torch.stack([total for total, _ in sums]).sum() / sum(weight for _, weight in sums)

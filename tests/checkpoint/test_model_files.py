@@ -357,3 +357,14 @@ def test_a_header_that_no_reader_would_read_is_not_written(path: Path, monkeypat
     monkeypatch.setattr("torchflow.checkpoint.model_bytes.HEADER_BYTES", 100)
     with pytest.raises(StateError, match="above the limit of 100; keep long lists as tensors"):
         save_model(nn.Linear(1, 1), path)
+
+
+@pytest.mark.parametrize("length", range(200, 330, 5))
+def test_a_header_whose_length_begins_like_a_pickle_is_read(tmp_path: Path, length: int) -> None:
+    model = nn.Linear(1, 1)
+    model.register_buffer("b" * length, torch.full((1,), 3.0))
+    save_model(model, tmp_path / "m.safetensors")
+    other = nn.Linear(1, 1)
+    other.register_buffer("b" * length, torch.zeros(1))
+    load_model(tmp_path / "m.safetensors", into=other)
+    assert torch.equal(other.state_dict()["b" * length], torch.full((1,), 3.0))

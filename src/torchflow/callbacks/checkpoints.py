@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from torchflow import arguments, checkpoint
+from torchflow import arguments, checkpoint, interruption
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, CheckpointError
 from torchflow.events import Alarm, Every, Progress, Validated
 from torchflow.hooks import Callback
@@ -33,6 +33,11 @@ class Checkpoints(Callback):
         mode: ``"min"`` where a smaller metric is better, or ``"max"``.
         on_exception: Whether to publish at an exception too, where it came between two updates. One in the middle of an
             update leaves a half-done state, which is never written.
+        background: Whether files are written by a thread while training goes on; the run then waits only for a copy of
+            the state, which takes as much memory again. At most one save is in flight; the first and the last checkpoint
+            of a run, exceptions and signals wait for it.
+        on_error: What a failed save does, such as one on a full disk: ``"stop"`` raises its CheckpointError in the run,
+            ``"warn"`` says so and goes on; older checkpoints stay valid either way.
 
     Raises:
         ArgumentTypeError: An argument has the wrong type.
@@ -48,6 +53,8 @@ class Checkpoints(Callback):
         best: str | None = None,
         mode: str = "min",
         on_exception: bool = True,
+        background: bool = True,
+        on_error: str = "stop",
     ) -> None:
         self.folder = arguments.path("folder", folder)
         if every is not None and not isinstance(every, Every):
@@ -59,6 +66,9 @@ class Checkpoints(Callback):
         self.best = best
         self.mode = arguments.one_of("mode", mode, ("min", "max"))
         self.save_on_exception = arguments.flag("on_exception", on_exception)
+        self.background = arguments.flag("background", background)
+        self.on_error = arguments.one_of("on_error", on_error, ("stop", "warn"))
+        self._save: checkpoint.BackgroundSave | None = None
         self._best_value: float | None = None
         self._best_step: int | None = None
         self._store: checkpoint.Store | None = None
@@ -88,7 +98,7 @@ class Checkpoints(Callback):
         if resume is None and store.is_used():
             _LOG.warning("torchflow: %s was used before; it is now called %s.", self.folder, store.set_aside())
         store.open(run_description(run))
-        self._store = store
+        self._store, self._save = store, checkpoint.BackgroundSave()
         try:
             if resume is not None and (loaded := store.load()) is not None:
                 restore(run, loaded, resume)
@@ -99,10 +109,16 @@ class Checkpoints(Callback):
         self._alarm = Alarm(self.every)
 
     def close(self) -> None:
-        """Give the folder back."""
-        if self._store is not None:
-            self._store.close()
-            self._store = None
+        """Wait for the save in flight, and give the folder back."""
+        store, save, self._store, self._save = self._store, self._save, None, None
+        try:
+            if save is not None:
+                save.wait()
+        except CheckpointError as error:
+            _LOG.warning("torchflow: the last save failed: %s", error)
+        finally:
+            if store is not None:
+                store.close()
 
     def on_validation_end(self, run: Run[Any, Any], event: Validated) -> None:
         """Judge the metric whose best checkpoint stays."""
@@ -119,17 +135,17 @@ class Checkpoints(Callback):
     def start(self, run: Run[Any, Any]) -> None:
         """Publish the state before the first update, so that the first weights are never lost."""
         if self._published is None:
-            self._publish(run)
+            self._publish(run, wait=True)
 
     def boundary(self, run: Run[Any, Any]) -> None:
-        """Publish where the interval has passed, or where the metric is the best so far."""
-        due = self._alarm.rings(run.previous, run.progress)
+        """Publish where the interval has passed, where the metric is the best so far, or where a signal asks for it."""
+        due = self._alarm.rings(run.previous, run.progress) or interruption.save_asked()
         if due or (self._best_step is not None and self._best_step == run.progress.updates):
             self._publish(run)
 
     def finish(self, run: Run[Any, Any]) -> None:
         """Publish the state at the end of the run."""
-        self._publish(run)
+        self._publish(run, wait=True)
 
     def rescue(self, run: Run[Any, Any], error: BaseException) -> None:
         """Publish after an exception that left nothing half done; what goes wrong here is added to it as a note."""
@@ -141,21 +157,40 @@ class Checkpoints(Callback):
             )
             return
         try:
-            self._publish(run)
+            self._publish(run, wait=True)
         except CheckpointError as failure:
             error.add_note(f"torchflow: saving after it failed too: {failure}")
 
-    def _publish(self, run: Run[Any, Any]) -> None:
-        """Publish the present state once, point to the best, and prune."""
-        now = (run.progress, _stop_of(run))
-        if self._store is None or now == self._published:
+    def _publish(self, run: Run[Any, Any], *, wait: bool = False) -> None:
+        """Publish the present state once; with ``wait`` it is on the disk when this returns."""
+        if self._store is None or self._save is None:
             return
-        refuse_unsettled(run)
-        self._store.publish(run.progress.updates, run.state(), environment=environment(run))
-        self._published = now
-        if self._best_step == run.progress.updates:
-            self._store.point("best", self._best_step)
-        self._store.prune(self.keep, () if self._best_step is None else (self._best_step,))
+        try:
+            now = (run.progress, _stop_of(run))
+            if now != self._published:
+                refuse_unsettled(run)
+                self._save.save(run.state(), self._writer(run))
+                self._published = now
+            if wait or not self.background:
+                self._save.wait()
+        except CheckpointError as error:
+            self._published = None
+            if self.on_error == "stop":
+                raise
+            _LOG.warning("torchflow: a save failed, and training goes on: %s", error)
+
+    def _writer(self, run: Run[Any, Any]) -> Callable[[checkpoint.Encoded], None]:
+        """Return what writes a copy of the present state, points to the best, and prunes; it asks the run for nothing."""
+        store, step, best, surroundings = self._store, run.progress.updates, self._best_step, environment(run)
+
+        def write(copy: checkpoint.Encoded) -> None:
+            assert store is not None
+            store.publish(step, copy, environment=surroundings)
+            if best == step:
+                store.point("best", step)
+            store.prune(self.keep, () if best is None else (best,))
+
+        return write
 
     def state(self) -> Mapping[str, State]:
         """Return the best value and its number of updates, where a best one is kept."""

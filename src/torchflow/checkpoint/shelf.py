@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from torchflow.checkpoint.files import TEMPORARY, FileSystem, discard
+from torchflow.checkpoint.format import Encoded
 from torchflow.checkpoint.manifest import CheckpointName, checkpoint_name
 from torchflow.checkpoint.reading import Loaded, read_checkpoint, verify_checkpoint
 from torchflow.checkpoint.writing import Draft, commit, make_draft
@@ -43,7 +44,7 @@ class Shelf:
         except OSError as error:
             raise CheckpointError(f"{self.folder} cannot be listed: {error.strerror or error}.") from error
 
-    def publish(self, step: int, state: Mapping[str, State], environment: Mapping[str, State]) -> Path:
+    def publish(self, step: int, state: Mapping[str, State] | Encoded, environment: Mapping[str, State]) -> Path:
         """Save a state; see :meth:`Store.publish`."""
         names = self.names()
         earlier = [name for name in names if name.step == step]

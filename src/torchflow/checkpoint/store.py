@@ -31,6 +31,7 @@ from types import TracebackType
 from torchflow.arguments import whole
 from torchflow.checkpoint.compare import differences
 from torchflow.checkpoint.files import FILES, TEMPORARY, FileSystem, discard
+from torchflow.checkpoint.format import Encoded
 from torchflow.checkpoint.lease import Lease
 from torchflow.checkpoint.reading import Loaded
 from torchflow.checkpoint.run_file import RUN, read_pointer, read_run, write_pointer, write_run
@@ -141,7 +142,7 @@ class Store:
         if lease is not None:
             lease.release()
 
-    def publish(self, step: int, state: Mapping[str, State], *, environment: Mapping[str, State]) -> Path:
+    def publish(self, step: int, state: Mapping[str, State] | Encoded, *, environment: Mapping[str, State]) -> Path:
         """Save a state, and return the path of the checkpoint once it is safely on the disk.
 
         A step that is already there with the very same content is left as it is; with another content it gets the
@@ -149,7 +150,7 @@ class Store:
 
         Args:
             step: The number of updates that the state has seen.
-            state: The state tree; it is copied first and only read.
+            state: The state tree, which is copied first and only read; or a copy that :func:`encode` made before.
             environment: The fingerprint (:func:`fingerprint`).
 
         Raises:

@@ -38,7 +38,9 @@ def view_of(tensor: Tensor) -> tuple[object, ...]:
     return (*memory, tensor.shape, tensor.stride(), tensor.dtype, tensor.is_conj(), tensor.is_neg())
 
 
-def snapshot(tensor: Tensor) -> Tensor:
-    """Return a contiguous copy on the CPU that shares no memory with the tensor."""
+def snapshot(tensor: Tensor, into: Tensor | None = None) -> Tensor:
+    """Return a contiguous copy on the CPU that shares no memory with the tensor; ``into`` is written over where it fits."""
     with torch.no_grad():
-        return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu").copy_(tensor.detach())
+        if into is None or into.shape != tensor.shape or into.dtype != tensor.dtype:
+            into = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+        return into.copy_(tensor.detach())

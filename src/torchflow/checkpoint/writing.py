@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torchflow.arguments import whole
 from torchflow.checkpoint.files import FILES, TEMPORARY, FileSystem, discard, write_file
-from torchflow.checkpoint.format import encode
+from torchflow.checkpoint.format import Encoded, encode
 from torchflow.checkpoint.manifest import MANIFEST, STATE, CheckpointName, FileEntry, Manifest, shard_names
 from torchflow.checkpoint.shards import SHARD_BYTES, split_into_shards
 from torchflow.errors import CheckpointError, StateError
@@ -57,13 +57,13 @@ def write_checkpoint(
 
 def make_draft(
     name: CheckpointName,
-    state: Mapping[str, State],
+    state: Mapping[str, State] | Encoded,
     parent: int | None,
     environment: Mapping[str, State],
     shard_bytes: int = SHARD_BYTES,
 ) -> Draft:
-    """Copy, spell out and hash a state; nothing is written."""
-    encoded, surroundings = encode(state), encode(environment)
+    """Copy, spell out and hash a state, or hash one that was copied before; nothing is written."""
+    encoded, surroundings = state if isinstance(state, Encoded) else encode(state), encode(environment)
     if surroundings.tensors:
         raise StateError(f"environment must hold no tensors, found {sorted(surroundings.tensors)}.")
     shards = split_into_shards(encoded.tensors, shard_bytes)
