@@ -83,10 +83,9 @@ def read_bytes(data: bytes, where: str) -> ModelContent:
         CheckpointError: It is a pickle, which is never read here.
         CorruptCheckpointError: It is no safetensors file, or not what was written.
     """
-    # A safetensors file begins with the length of its header in eight bytes, which may begin like a pickle; a header that
-    # fits into 256 MiB leaves the upper four at zero, which no pickle does.
-    pickled = data.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"))
-    if pickled and data[4:8] != bytes(4):
+    # A safetensors file begins with the length of its header in eight bytes, which may look like a pickle's first two; then
+    # comes the header's brace.
+    if data.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")) and data[8:9] != b"{":
         raise CheckpointError(
             f"{where} is a pickle or a zip of torch.save, which can execute code and is never read here; save the model "
             "again with save_model(model, path) in the program that wrote it."
