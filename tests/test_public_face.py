@@ -45,6 +45,7 @@ FACE = [
     "data",
     "errors",
     "events",
+    "import_torch",
     "load",
     "load_model",
     "metrics",
