@@ -150,7 +150,7 @@ def _epoch(run: Run[M, B], limits: Limits) -> Iterator[Event]:
             yield _report(run, "on_step_end", _update(run, batches))
             if last or run.watched:
                 yield from _boundary(run, last)
-            window = None if last else next(windows, None)
+            window = next(windows, None)  # after the last, this finds data that gives more than it says
 
 
 def _windows(run: Run[M, B]) -> Generator[tuple[list[B], bool], None, None]:
