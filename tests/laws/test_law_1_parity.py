@@ -19,7 +19,12 @@ DTYPES = st.sampled_from([torch.float32, torch.float64])
 
 
 def by_hand(
-    model: nn.Module, optimizer: torch.optim.Optimizer, columns: tuple[Tensor, Tensor], batch_size: int, epochs: int, clip: float | None
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    columns: tuple[Tensor, Tensor],
+    batch_size: int,
+    epochs: int,
+    clip: float | None,
 ) -> dict[str, Any]:
     """The loop of every PyTorch course, over copies of the same rows in the same order."""
     x, y = columns
@@ -40,7 +45,7 @@ def by_hand(
                 return loss
 
             if isinstance(optimizer, torch.optim.LBFGS):
-                optimizer.step(closure)  # type: ignore[arg-type]
+                optimizer.step(closure)
             else:
                 closure()
                 optimizer.step()
@@ -63,7 +68,8 @@ def test_fit_equals_the_loop_by_hand(
 ) -> None:
     """Parameters and optimizer state are equal to the bit, for every optimizer of torch that trains dense parameters.
 
-    Seen to fail when the loss of a single batch goes backward times its count, and when batches are views of a sorted table.
+    Seen to fail when the loss of a single batch goes backward times its count and is divided again, and when the rows of a
+    batch come in another order.
     """
     columns = table(rows, features, seed, dtype)
     expected_model = small_network(features, seed, dtype)

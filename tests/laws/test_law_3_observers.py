@@ -11,14 +11,16 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from tests.laws.problems import OPTIMIZERS, LossSum, copied, difference, dropout_network, table
 from torchflow import Callback, Checkpoints, EarlyStopping, Every, Run, Stepped, Trainer, events, metrics, supervised, update
 from torchflow.hooks import HOOKS
 
 EVERY = st.one_of(
-    st.builds(Every, epochs=st.integers(1, 2)), st.builds(Every, updates=st.integers(1, 5)), st.builds(Every, samples=st.integers(1, 30))
+    st.builds(Every, epochs=st.integers(1, 2)),
+    st.builds(Every, updates=st.integers(1, 5)),
+    st.builds(Every, samples=st.integers(1, 30)),
 )
 
 
@@ -102,7 +104,7 @@ def test_the_order_of_observers_makes_no_difference(order: list[str], epochs: in
         )
         trainer.fit(dropout_network(3), table(12, 3), epochs=epochs, batch_size=4)
         states.append({name: dict(observers[name].state()) for name in ("sum", "again")})
-    assert difference(*states) is None
+    assert difference(states[0], states[1]) is None
 
 
 @settings(max_examples=10, deadline=None)
@@ -115,12 +117,12 @@ def test_the_process_is_as_it_was_after_fit(epochs: int) -> None:
     model = dropout_network(3)
     model[1].eval()  # type: ignore[index]  # a part that its owner froze in evaluation mode
     flags = [module.training for module in model.modules()]
-    before = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())  # type: ignore[index, union-attr]
+    before = (torch.get_rng_state(), np.array(np.random.get_state(legacy=True)[1]), random.getstate())  # type: ignore[index]
     deterministic = torch.are_deterministic_algorithms_enabled()
     trained_by = Trainer(supervised(nn.MSELoss()), optimizer=OPTIMIZERS["SGD"], progress=False)
     trained_by.fit(model, table(12, 3), epochs=epochs, validation=table(3, 3))
     assert torch.equal(torch.get_rng_state(), before[0])
-    assert np.array_equal(np.random.get_state()[1], before[1])  # type: ignore[index, arg-type]
+    assert np.array_equal(np.array(np.random.get_state(legacy=True)[1]), before[1])  # type: ignore[index]
     assert random.getstate() == before[2]
     assert [module.training for module in model.modules()] == flags
     assert torch.are_deterministic_algorithms_enabled() == deterministic
@@ -141,7 +143,12 @@ def test_an_update_waits_for_no_log(monkeypatch: Any) -> None:
     run = trainer.start(dropout_network(3), table(64, 3), batch_size=8)
     reads: list[int] = []
     read = torch.Tensor.item
-    monkeypatch.setattr(torch.Tensor, "item", lambda tensor: reads.append(1) or read(tensor))
+
+    def counted(tensor: Tensor) -> Any:
+        reads.append(1)
+        return read(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "item", counted)
     batch = next(run.batches.epoch(0))
     update(run, [batch])
     first = len(reads)

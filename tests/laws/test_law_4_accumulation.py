@@ -101,7 +101,10 @@ def test_training_with_accumulation_is_training_on_larger_batches(
 
     def trained(size: int, window: int) -> tuple[nn.Module, int]:
         trainer = Trainer(
-            supervised(nn.MSELoss()), optimizer=lambda m: torch.optim.SGD(m.parameters(), lr=0.05), accumulate=window, progress=False
+            supervised(nn.MSELoss()),
+            optimizer=lambda m: torch.optim.SGD(m.parameters(), lr=0.05),
+            accumulate=window,
+            progress=False,
         )
         result = trainer.fit(small_network(2, seed, F64), columns, epochs=epochs, batch_size=size)
         return result.model, result.progress.updates
