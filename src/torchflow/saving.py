@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,15 +24,24 @@ class Resume:
     Args:
         override: Names of optimizer hyperparameters, such as ``["lr"]``, whose new value is meant: it replaces the stored one.
             A learning rate that a schedule has moved is scaled by the ratio of the new one to the old.
+        strict: Whether every difference is refused. With False, what fits is loaded, what does not fit stays as it is in
+            the live run, and one warning lists it.
+        same_environment: Whether a difference of the environment that may change the last bits (torch's version, device,
+            threads) is refused too; it is a warning by default.
 
     Raises:
-        ArgumentTypeError: ``override`` is no list of names.
+        ArgumentTypeError: ``override`` is no list of names, or a switch no bool.
     """
 
     override: Sequence[str] = ()
+    strict: bool = True
+    same_environment: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.override, str) or not all(isinstance(name, str) for name in self.override):
+        arguments.flag("Resume(strict=…)", self.strict)
+        arguments.flag("Resume(same_environment=…)", self.same_environment)
+        given: object = self.override
+        if not isinstance(given, (list, tuple, set, frozenset)) or not all(isinstance(name, str) for name in given):
             raise ArgumentTypeError(
                 f"Resume(override=…) must be a list of names such as ['lr'], got {arguments.shown(self.override)}."
             )
@@ -116,6 +126,7 @@ def identity(run: Run[Any, Any]) -> dict[str, State]:
         "nonfinite": choices.nonfinite,
         "precision": choices.precision,
         "data": run.batches.describe(),
+        "frozen": [name for name, parameter in run.model.named_parameters() if not parameter.requires_grad],
         "optimizers": {
             name: {"class": type(optimizer).__name__, "groups": hyperparameters(optimizer, run.model)}
             for name, optimizer in run.optimizers.items()
@@ -125,15 +136,7 @@ def identity(run: Run[Any, Any]) -> dict[str, State]:
 
 def schedule_identity(run: Run[Any, Any]) -> dict[str, State]:
     """Return the schedulers as created: what they were built from, without the learning rates themselves."""
-    return {
-        name: {
-            "class": type(scheduling.scheduler).__name__,
-            "every": str(scheduling.every),
-            "metric": scheduling.metric,
-            **{key: value for key, value in scheduling.state().items() if key not in ("base_lrs", "_last_lr")},
-        }
-        for name, scheduling in run.schedulings.items()
-    }
+    return {name: scheduling.identity() for name, scheduling in run.schedulings.items()}
 
 
 def restore(run: Run[Any, Any], loaded: checkpoint.Loaded, resume: Resume) -> None:
@@ -143,23 +146,53 @@ def restore(run: Run[Any, Any], loaded: checkpoint.Loaded, resume: Resume) -> No
         MismatchError: It does not fit; the run is as it was.
     """
     found = run_differences(run, loaded.state, resume.override)
-    if found:
-        listed = "\n  ".join(found)
+    listed = "\n  ".join(found)
+    if found and resume.strict:
         raise MismatchError(
             f"{loaded.path} does not fit this run, which is as it was. {len(found)} difference(s):\n  {listed}\n"
             "Build the run as it was built then; Resume(override=['lr']) says that a changed hyperparameter is meant; "
-            "a schedule built from the run's length wants the same epochs as before.",
+            "a schedule built from the run's length wants the same epochs as before; Resume(strict=False) loads what fits.",
             found,
         )
     changed = checkpoint.environment_differences(loaded.environment, environment(run))
+    if changed and resume.same_environment:
+        raise MismatchError(f"{loaded.path} was written in another environment: {'; '.join(changed)}.", changed)
     if changed:
         warnings.warn(f"the resumed run may differ in its last bits: {'; '.join(changed)}.", stacklevel=3)
+    if found:
+        warnings.warn(
+            f"{loaded.path} was loaded as far as it fits; this stayed as it is in the live run:\n  {listed}", stacklevel=3
+        )
     bases = {name: scheduling.base_rates for name, scheduling in run.schedulings.items()}
-    run.load_state(loaded.state)
-    _override(run, loaded.state["identity"]["optimizers"], bases, resume.override)
+    run.load_state(_fitting(run, loaded.state) if found else loaded.state)
+    if resume.override:
+        _override(run, loaded.state["identity"]["optimizers"], bases, resume.override)
 
 
-def _override(run: Run[Any, Any], stored: Mapping[str, Any], bases: Mapping[str, list[Any]], names: Collection[str]) -> None:
+def _fitting(run: Run[Any, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state in which each part is the stored one where it fits and the live one elsewhere."""
+    live: dict[str, Any] = run.state()
+
+    def chosen(part: str, name: str) -> Any:
+        was, now = stored[part].get(name), live[part][name]
+        fits = name in stored[part] and not checkpoint.differences({name: _shape(part, was)}, {name: _shape(part, now)})
+        return was if fits else now
+
+    parts = {part: {name: chosen(part, name) for name in live[part]} for part in ("model", "optimizers", "schedulers", "callbacks")}
+    metrics = set(stored["averages"]["objects"]) == set(live["averages"]["objects"])
+    return {**stored, **parts, "averages": stored["averages"] if metrics else live["averages"]}
+
+
+def _shape(part: str, value: Any) -> Any:
+    """Return what must be alike for a part to fit: all of a tensor, the names of a group, the keys of the rest."""
+    if part == "model":
+        return value
+    if part == "optimizers":
+        return [[*group["names"], *_names(group)] for group in value["groups"]]
+    return _names(value)
+
+
+def _override(run: Run[Any, Any], stored: Mapping[str, Any], bases: Mapping[str, list[list[Any]]], names: Collection[str]) -> None:
     """Put the live recipe's hyperparameters in the place of the stored ones, where that is meant."""
     created: Any = run.identity["optimizers"]
     for name, optimizer in run.optimizers.items():
@@ -170,7 +203,7 @@ def _override(run: Run[Any, Any], stored: Mapping[str, Any], bases: Mapping[str,
                     group["initial_lr"] = now[key]
     if "lr" in names:
         for name, scheduling in run.schedulings.items():
-            scheduling.base_rates = bases[name]
+            scheduling.start_from(bases[name])
 
 
 def run_differences(run: Run[Any, Any], state: Mapping[str, Any], override: Collection[str]) -> list[str]:
@@ -179,13 +212,17 @@ def run_differences(run: Run[Any, Any], state: Mapping[str, Any], override: Coll
 
     def fits(path: str, stored: object, here: object) -> bool:
         """A plain value fits if it is equal, or meant to differ."""
-        return path.rpartition("/")[2] in override or checkpoint.equal(path, stored, here)
+        chosen = _HYPERPARAMETER.fullmatch(path)
+        return (chosen is not None and chosen[1] in override) or checkpoint.equal(path, stored, here)
 
     found = checkpoint.differences(state["identity"], run.identity, values=fits) + checkpoint.differences(
         {"model": state["model"]}, {"model": live["model"]}
     )
-    for part in ("optimizers", "schedulers", "callbacks"):
+    for part in ("optimizers", "schedulers"):
         found += checkpoint.differences({part: _names(state[part])}, {part: _names(live[part])})
+    # A callback whose state is empty at the start, and so is not in the live tree, may well have stored one later.
+    stored, here = _names(state["callbacks"]), _names(live["callbacks"])
+    found += checkpoint.differences({"callbacks": stored}, {"callbacks": here | _names(stored.keys() & run.callbacks.keys())})
     found += checkpoint.differences({"metrics": _names(state["averages"]["objects"])}, {"metrics": _names(run.averages.objects)})
     names = set(parameter_names(run.model).values())
     for name, optimizer in state["optimizers"].items():
@@ -193,6 +230,10 @@ def run_differences(run: Run[Any, Any], state: Mapping[str, Any], override: Coll
             f"optimizers/{name}/{extra}: stored, but the model has no such parameter" for extra in set(optimizer["state"]) - names
         ]
     return found
+
+
+_HYPERPARAMETER = re.compile(r"optimizers/.+/groups/\d+/(?!names\b)([^/]+)(?:/\d+)?")
+"""The path of a hyperparameter, or of one number of it, in a run's identity."""
 
 
 def _names(branch: Any) -> dict[str, None]:

@@ -61,14 +61,15 @@ class Scheduling:
     metric: str | None
 
     @property
-    def base_rates(self) -> list[Any]:
-        """The learning rates that the schedule starts from; none for a plateau rule, which has no formula."""
-        return list(getattr(self.scheduler, "base_lrs", []))
+    def base_rates(self) -> list[list[Any]]:
+        """The learning rates that the schedule and those inside it start from; none for a plateau rule, which has no formula."""
+        return [list(getattr(scheduler, "base_lrs", [])) for scheduler in _all(self.scheduler)]
 
-    @base_rates.setter
-    def base_rates(self, rates: list[Any]) -> None:
-        if rates:
-            self.scheduler.base_lrs = rates
+    def start_from(self, rates: list[list[Any]]) -> None:
+        """Take over other :attr:`base_rates`."""
+        for scheduler, base in zip(_all(self.scheduler), rates, strict=True):
+            if base:
+                scheduler.base_lrs = base
 
     def step(self, value: float | None = None) -> None:
         """Move the learning rates; ``value`` is the metric that a plateau rule wants."""
@@ -84,6 +85,11 @@ class Scheduling:
     def state(self) -> dict[str, State]:
         """Return the numbers of the scheduler; what comes from code (functions, other objects) stays in code."""
         return {name: _plain(value) for name, value in self.scheduler.state_dict().items() if _is_state(value)}
+
+    def identity(self) -> dict[str, State]:
+        """Return what the schedule was built from, without the learning rates themselves."""
+        built = {"class": type(self.scheduler).__name__, "every": str(self.every), "metric": self.metric}
+        return {**built, **_without_rates(self.state())}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state` returned."""
@@ -118,6 +124,17 @@ def build(choice: SchedulerRecipe | Schedule, optimizer: Optimizer, plan: Plan, 
             "ReduceLROnPlateau."
         )
     return Scheduling(scheduler, schedule.every, schedule.metric)
+
+
+def _all(scheduler: LRScheduler) -> list[LRScheduler]:
+    """Return a scheduler and all that it is made of, as SequentialLR and ChainedScheduler are."""
+    return [scheduler, *(inner for part in getattr(scheduler, "_schedulers", ()) for inner in _all(part))]
+
+
+def _without_rates(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_rates(item) for key, item in value.items() if key not in ("base_lrs", "_last_lr")}
+    return type(value)(map(_without_rates, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _is_state(value: object) -> bool:
