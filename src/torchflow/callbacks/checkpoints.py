@@ -61,7 +61,7 @@ class Checkpoints(Callback):
             raise ArgumentTypeError(f"every must be an interval such as Every(epochs=1), got {arguments.shown(every)}.")
         self.every = every or Every(epochs=1)
         self.keep = arguments.whole("keep", keep, minimum=2, hint="Two, so that one bad file never ends a run.")
-        if best is not None and (not isinstance(best, str) or "/" not in best):
+        if best is not None and (not isinstance(best, str) or not all(best.partition("/"))):
             raise ArgumentValueError(f"best must be the full name of a metric such as 'valid/loss', got {arguments.shown(best)}.")
         self.best = best
         self.mode = arguments.one_of("mode", mode, ("min", "max"))
@@ -97,7 +97,7 @@ class Checkpoints(Callback):
         store = checkpoint.Store(self.folder)
         if resume is None and store.is_used():
             _LOG.warning("torchflow: %s was used before; it is now called %s.", self.folder, store.set_aside())
-        store.open(run_description(run))
+        store.open(run_description(run), compare=False)  # what is resumed is compared as a whole, with a better list
         self._store, self._save = store, checkpoint.BackgroundSave()
         try:
             if resume is not None and (loaded := store.load()) is not None:
@@ -158,7 +158,7 @@ class Checkpoints(Callback):
             return
         try:
             self._publish(run, wait=True)
-        except CheckpointError as failure:
+        except Exception as failure:
             error.add_note(f"torchflow: saving after it failed too: {failure}")
 
     def _publish(self, run: Run[Any, Any], *, wait: bool = False) -> None:

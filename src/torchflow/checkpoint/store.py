@@ -107,12 +107,13 @@ class Store:
         self._shelf = Shelf(self.folder / CHECKPOINTS, self._files)
         return target
 
-    def open(self, run: Mapping[str, State]) -> None:
+    def open(self, run: Mapping[str, State], *, compare: bool = True) -> None:
         """Create the folder, take the lease, keep what the run was started with, and sweep what a killed run left.
 
         Args:
             run: What must not change during a run, without tensors: seed, plan, order algorithm. Written once; later
                 it is compared with what is stored, and what is stored stays.
+            compare: Whether a difference is refused here; a caller that compares whole states says more about it.
 
         Raises:
             CheckpointError: The run is in use by another process, or the disk refuses.
@@ -124,7 +125,7 @@ class Store:
         try:
             self._make_folders(self._shelf.folder)
             self._lease = Lease(self.folder / LOCK)
-            self._keep_run(run)
+            self._keep_run(run, compare=compare)
             for folder in (self.folder, self._shelf.folder):
                 for name in sorted(os.listdir(folder)):
                     if name.startswith(TEMPORARY):
@@ -214,7 +215,7 @@ class Store:
         """Return the step that a pointer names, or None; a hint: the step may be gone."""
         return read_pointer(self.folder, name)
 
-    def _keep_run(self, run: Mapping[str, State]) -> None:
+    def _keep_run(self, run: Mapping[str, State], *, compare: bool) -> None:
         path = self.folder / RUN
         if os.path.lexists(path):
             try:
@@ -224,7 +225,7 @@ class Store:
                 self._files.rename(path, aside)
                 warnings.warn(f"{error} It is kept as {aside.name} and written anew.", stacklevel=4)
             else:
-                if found:
+                if found and compare:
                     raise MismatchError(
                         f"{self.folder} holds a run that was started with something else; choose another folder, or set "
                         "this one aside with resume=False:\n" + "\n".join(found),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from torchflow import arguments
 from torchflow.data.cutting import LAST_BATCH, Cutting
 from torchflow.data.draw import Draw
+from torchflow.data.fingerprint import content_of
 from torchflow.data.interop import as_dataset, yields_batches
 from torchflow.data.order import LookedUp, Order, algorithm_of, order_of
 from torchflow.data.sources import Source, guarded
@@ -163,11 +165,16 @@ class DatasetBatches:
             "kind": "dataset",
             "type": self._source.lineage,
             "length": cutting.length,
+            "content": self._content,
             "batches": cutting.batches,
             "batch_size": cutting.size,
             "last_batch": cutting.last,
             "order": algorithm_of(cutting.length, cutting.shuffle),
         }
+
+    @cached_property
+    def _content(self) -> str | None:
+        return content_of(self._source, self._keys)
 
     def close(self) -> None:
         """End the worker processes."""
