@@ -93,7 +93,7 @@ def test_fit_equals_the_loop_by_hand(
 def test_all_floors_give_equal_parameters(name: str, rows: int, batch_size: int, accumulate: int, epochs: int) -> None:
     """``fit``, the loop over ``events`` and the loop over ``update`` end with equal bits.
 
-    Seen to fail when ``update`` leaves its gradients behind.
+    Seen to fail when the windows of ``events`` are one batch longer than those of the loop over ``update``.
     """
     columns = table(rows, 2)
     trainer = Trainer(supervised(nn.MSELoss()), optimizer=OPTIMIZERS[name], accumulate=accumulate, progress=False, nonfinite="skip")

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -93,7 +94,7 @@ def test_a_watched_run_equals_an_unwatched_one(
 def test_the_order_of_observers_makes_no_difference(order: list[str], epochs: int) -> None:
     """Each observer ends in the same state, whoever was called before it.
 
-    Seen to fail when a Stepped event carries the loss's live buffer, which an observer can write to.
+    Seen to fail when only the first callback hears of an update.
     """
     states = []
     for names in (["nosy", "sum", "again"], order):
@@ -128,9 +129,13 @@ def test_the_process_is_as_it_was_after_fit(epochs: int) -> None:
     assert torch.are_deterministic_algorithms_enabled() == deterministic
 
 
-def test_nobody_writes_to_a_reported_loss_again() -> None:
-    """The tensors of all Stepped events keep their values to the end of the run."""
-    trainer = Trainer(supervised(nn.MSELoss()), optimizer=OPTIMIZERS["Adam"], accumulate=2, progress=False)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_nobody_writes_to_a_reported_loss_again(accumulate: int) -> None:
+    """The tensors of all Stepped events keep their values to the end of the run.
+
+    Seen to fail when every event carries the same buffer.
+    """
+    trainer = Trainer(supervised(nn.MSELoss()), optimizer=OPTIMIZERS["Adam"], accumulate=accumulate, progress=False)
     run = trainer.start(dropout_network(3), table(200, 3), batch_size=4)
     kept = [(event.loss, event.loss.item()) for event in events(run, epochs=3) if isinstance(event, Stepped)]
     assert len(kept) > 70
