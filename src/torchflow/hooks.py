@@ -151,6 +151,23 @@ class Reactions:
         return failure
 
 
+def callback_state(name: str, callback: Callback) -> Mapping[str, State]:
+    """Return a callback's state.
+
+    Raises:
+        CallbackError: It raised, or returned no mapping.
+    """
+    try:
+        state: object = callback.state()
+    except Exception as error:
+        raise CallbackError(f"callback {name!r} raised {type(error).__name__} in state(): {error}") from error
+    if not isinstance(state, Mapping):
+        raise CallbackError(
+            f"callback {name!r} returned {shown(state)} from state(). Return a dict, {{}} where there is nothing to keep."
+        )
+    return state
+
+
 def _overrides(callback: Callback, hook: str) -> bool:
     return getattr(type(callback), hook) is not getattr(Callback, hook) or hook in vars(callback)
 

@@ -16,7 +16,7 @@ from torchflow.data.batches import Batches
 from torchflow.device import deterministic_algorithms
 from torchflow.errors import ArgumentValueError
 from torchflow.events import Alarm, Every, Plan, Progress
-from torchflow.hooks import Callback, NoSaver, Reactions, Saver, Stop
+from torchflow.hooks import Callback, NoSaver, Reactions, Saver, Stop, callback_state
 from torchflow.precision import FiniteCheck, needs_closure
 from torchflow.randomness import ForwardStream, Keys, UpdateRandomness, generator, preserved
 from torchflow.schedule import Scheduling
@@ -177,7 +177,9 @@ class Run(Generic[M, B]):
             "averages": self.averages.state(),
             "validated": dict(self.validated_metrics),
             # A callback without state, such as a progress bar, may come and go between two starts.
-            "callbacks": {name: dict(state) for name, callback in self.callbacks.items() if (state := callback.state())},
+            "callbacks": {
+                name: dict(state) for name, callback in self.callbacks.items() if (state := callback_state(name, callback))
+            },
         }
 
     def close(self) -> None:

@@ -165,14 +165,19 @@ class Checkpoints(Callback):
         """Publish the present state once; with ``wait`` it is on the disk when this returns."""
         if self._store is None or self._save is None:
             return
+        now, save = (run.progress, _stop_of(run)), self._save
+        if now != self._published:
+            refuse_unsettled(run)
+            self._try(save.wait)  # what became of the one before says nothing of this one
+            self._published = now
+            self._try(lambda: save.save(run.state(), self._writer(run)))
+        if wait or not self.background:
+            self._try(save.wait)
+
+    def _try(self, act: Callable[[], None]) -> None:
+        """Do a part of a save, and act on its failure as ``on_error`` says."""
         try:
-            now = (run.progress, _stop_of(run))
-            if now != self._published:
-                refuse_unsettled(run)
-                self._save.save(run.state(), self._writer(run))
-                self._published = now
-            if wait or not self.background:
-                self._save.wait()
+            act()
         except CheckpointError as error:
             self._published = None
             if self.on_error == "stop":
