@@ -25,9 +25,11 @@ FLOORS = (
     ("loop",),
     ("plots",),
     ("callbacks",),
-    ("building",),
-    ("trainer",),
+    ("building", "inspection"),
+    ("trainer", "report"),
     ("__init__",),
+    ("command",),
+    ("__main__",),
 )
 FLOOR_OF = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 
