@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchflow.arguments import shown
-from torchflow.callbacks.history import History
 from torchflow.data.reading import Reading
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.events import Plan
@@ -18,7 +17,6 @@ from torchflow.hooks import Callback
 from torchflow.limits import Limits
 from torchflow.precision import needs_closure
 from torchflow.randomness import Keys, preserved, seed_globals
-from torchflow.run import Run
 from torchflow.schedule import Schedule, Scheduling, build
 from torchflow.state import parameter_names
 
@@ -211,13 +209,6 @@ def plan_of(length: int | None, accumulate: int, limits: Limits | None) -> Plan:
     by_epochs = None if epochs is None or per_epoch is None else epochs * per_epoch
     known = [number for number in (by_epochs, most) if number is not None]
     return Plan(per_epoch, epochs, min(known, default=None))
-
-
-def history_of(run: Run[Any, Any]) -> History:
-    """Return the history that every run has."""
-    history = run.callbacks["history"]
-    assert isinstance(history, History)
-    return history
 
 
 def warn_of_lonely_sample(model: nn.Module, samples: int | None, reading: Reading) -> str | None:

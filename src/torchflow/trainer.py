@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from torchflow import arguments, building, interruption
 from torchflow.callbacks.checkpoints import Checkpoints
-from torchflow.callbacks.history import History
+from torchflow.callbacks.history import History, history_of
 from torchflow.callbacks.progress_bar import ProgressBar
 from torchflow.data.batches import Batches
 from torchflow.data.reading import Reading
@@ -205,7 +205,7 @@ class Trainer(Generic[M, B]):
             run.close()
             if saver is not None:
                 saver.close()
-        return Result(run.model, reason, building.history_of(run), run.progress)
+        return Result(run.model, reason, history_of(run), run.progress)
 
     def start(
         self,

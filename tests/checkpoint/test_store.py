@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import multiprocessing
 import os
 import subprocess
@@ -21,6 +22,7 @@ from torchflow.checkpoint import lease as lease_module
 from torchflow.checkpoint.files import FILES, FileSystem
 from torchflow.checkpoint.lease import Lease
 from torchflow.checkpoint.manifest import CheckpointName
+from torchflow.checkpoint.run_file import read_history
 from torchflow.checkpoint.writing import commit, make_draft
 from torchflow.errors import (
     ArgumentTypeError,
@@ -528,3 +530,21 @@ def test_a_default_device_of_the_user_changes_nothing(tmp_path: Path) -> None:
     with torch.device("meta"):
         path = write_checkpoint(tmp_path, 1, {"w": torch.ones(2, device="cpu"), "e": torch.empty(0, device="cpu")}, None, {})
         assert read_checkpoint(path).state["w"].tolist() == [1.0, 1.0]
+
+
+def test_the_history_is_written_in_one_piece_and_every_line_is_checked(tmp_path: Path) -> None:
+    rows = [{"epoch": 0, "updates": 5, "train/loss": 0.1}, {"epoch": 1, "updates": 10, "train/loss": math.inf}]
+    with Store(tmp_path / "run") as store:
+        store.open({})
+        store.write_history(rows)
+        assert read_history(tmp_path / "run") == rows
+        store.write_history(rows[:1])  # a resumed run that stands earlier
+        assert read_history(tmp_path / "run") == rows[:1]
+    path = tmp_path / "run" / "history.jsonl"
+    assert json.loads(path.read_text())["row"] == rows[0]
+    path.write_text(path.read_text().replace("0.1", "0.2"))
+    with pytest.raises(CorruptCheckpointError, match=r"history\.jsonl:1 is not what was written: its checksum differs"):
+        read_history(tmp_path / "run")
+    assert read_history(tmp_path / "elsewhere") == []
+    with pytest.raises(CheckpointError, match="is not open for writing"):
+        store.write_history(rows)

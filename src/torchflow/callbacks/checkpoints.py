@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from torchflow import arguments, checkpoint, interruption
+from torchflow.callbacks.history import history_of
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, CheckpointError
 from torchflow.events import Alarm, Every, Progress, Validated
 from torchflow.hooks import Callback
@@ -187,10 +188,12 @@ class Checkpoints(Callback):
     def _writer(self, run: Run[Any, Any]) -> Callable[[checkpoint.Encoded], None]:
         """Return what writes a copy of the present state, points to the best, and prunes; it asks the run for nothing."""
         store, step, best, surroundings = self._store, run.progress.updates, self._best_step, environment(run)
+        rows = history_of(run).rows
 
         def write(copy: checkpoint.Encoded) -> None:
             assert store is not None
             store.publish(step, copy, environment=surroundings)
+            store.write_history(rows)
             if best == step:
                 store.point("best", step)
             store.prune(self.keep, () if best is None else (best,))

@@ -220,3 +220,10 @@ class _Last(dict[str, float]):
     def __missing__(self, name: str) -> float:
         there = ", ".join(repr(known) for known in self) or "none yet"
         raise KeyError(f"no metric {name!r} was measured; there are: {there}")
+
+
+def history_of(run: Run[Any, Any]) -> History:
+    """Return the history that every run has."""
+    history = run.callbacks["history"]
+    assert isinstance(history, History)
+    return history

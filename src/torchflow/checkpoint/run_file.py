@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import re
+import secrets
 import warnings
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torchflow.arguments import shown
+from torchflow.checkpoint.compare import differences
 from torchflow.checkpoint.files import FileSystem, read_file, replace_file
 from torchflow.checkpoint.format import decode, encode
 from torchflow.checkpoint.json_text import canonical, parse
-from torchflow.errors import ArgumentValueError, CorruptCheckpointError, StateError
+from torchflow.errors import ArgumentValueError, CorruptCheckpointError, MismatchError, StateError
 from torchflow.types import State
 
 RUN = "run.json"
+HISTORY = "history.jsonl"
 RUN_FORMAT = "torchflow-run/1"
 _LIMIT = 2**24
 _POINTER = re.compile(r"[a-z][a-z0-9_-]{0,63}", re.ASCII)
@@ -36,6 +42,65 @@ def write_run(files: FileSystem, folder: Path, run: Mapping[str, State]) -> None
     rest = {"format": RUN_FORMAT, "run": json.loads(encoded.text)}
     text = canonical({**rest, "digest": hashlib.sha256(canonical(rest)).hexdigest()}) + b"\n"
     replace_file(files, folder / RUN, [memoryview(text)])
+
+
+def keep_run(files: FileSystem, folder: Path, run: Mapping[str, State], *, compare: bool) -> None:
+    """Write ``run.json`` where there is none; what is stored stays, and a damaged one is kept under another name.
+
+    Raises:
+        MismatchError: With ``compare``, the folder holds a run that was started with something else.
+        OSError: The disk refused; what was there before is untouched.
+    """
+    path = folder / RUN
+    if not os.path.lexists(path):
+        write_run(files, folder, run)
+        return
+    try:
+        found = differences(read_run(folder), run)
+    except CorruptCheckpointError as error:
+        aside = folder / f".bad-{RUN}-{secrets.token_hex(4)}"
+        files.rename(path, aside)
+        warnings.warn(f"{error} It is kept as {aside.name} and written anew.", stacklevel=5)
+        write_run(files, folder, run)
+        return
+    if found and compare:
+        raise MismatchError(
+            f"{folder} holds a run that was started with something else; choose another folder, or set "
+            "this one aside with resume=False:\n" + "\n".join(found),
+            found,
+        )
+
+
+def write_history(files: FileSystem, folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write ``history.jsonl``: one row a line, each with the CRC-32 of its values in eight hexadecimal digits.
+
+    Raises:
+        OSError: The disk refused; what was there before is untouched.
+    """
+    lines = []
+    for row in rows:
+        values = canonical({name: value if math.isfinite(value) else {"$float": str(value)} for name, value in row.items()})
+        lines.append(b'{"crc32":"%08x","row":%s}\n' % (zlib.crc32(values), values))
+    replace_file(files, folder / HISTORY, [memoryview(b"".join(lines))])
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """Read ``history.jsonl``; no file, no rows.
+
+    Raises:
+        CorruptCheckpointError: A line is not what was written.
+    """
+    where = folder / HISTORY
+    if not where.exists():
+        return []
+    rows = []
+    for number, line in enumerate(read_file(where, limit=_LIMIT).splitlines(), start=1):
+        record = parse(line, f"{where}:{number}")
+        values = record.get("row") if isinstance(record, dict) else None
+        if not isinstance(values, dict) or record != {"crc32": f"{zlib.crc32(canonical(values)):08x}", "row": values}:
+            raise CorruptCheckpointError(f"{where}:{number} is not what was written: its checksum differs.")
+        rows.append(decode(canonical(values), {}, f"{where}:{number}"))
+    return rows
 
 
 def read_run(folder: Path) -> dict[str, Any]:

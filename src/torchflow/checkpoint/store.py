@@ -22,21 +22,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from torchflow.arguments import whole
-from torchflow.checkpoint.compare import differences
 from torchflow.checkpoint.files import FILES, TEMPORARY, FileSystem, discard
 from torchflow.checkpoint.format import Encoded
 from torchflow.checkpoint.lease import Lease
 from torchflow.checkpoint.reading import Loaded
-from torchflow.checkpoint.run_file import RUN, read_pointer, read_run, write_pointer, write_run
+from torchflow.checkpoint.run_file import keep_run, read_pointer, write_history, write_pointer
 from torchflow.checkpoint.shelf import Shelf
-from torchflow.errors import CheckpointError, CorruptCheckpointError, MismatchError
+from torchflow.errors import CheckpointError
 from torchflow.types import State
 
 CHECKPOINTS = "checkpoints"
@@ -125,7 +122,7 @@ class Store:
         try:
             self._make_folders(self._shelf.folder)
             self._lease = Lease(self.folder / LOCK)
-            self._keep_run(run, compare=compare)
+            keep_run(self._files, self.folder, run, compare=compare)
             for folder in (self.folder, self._shelf.folder):
                 for name in sorted(os.listdir(folder)):
                     if name.startswith(TEMPORARY):
@@ -211,28 +208,23 @@ class Store:
         except OSError as error:
             raise CheckpointError(f"{self.folder}: cannot point {name} at step {step}: {error.strerror or error}.") from error
 
+    def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Write the rows of a run to ``history.jsonl``, for people and their tools; resuming reads the checkpoint's own copy.
+
+        The file is replaced in one piece, so that it is never half-written and never ahead of a run that was resumed.
+
+        Raises:
+            CheckpointError: The lease is not held, or the disk refused.
+        """
+        self._held().check()
+        try:
+            write_history(self._files, self.folder, rows)
+        except OSError as error:
+            raise CheckpointError(f"{self.folder}: cannot write its history: {error.strerror or error}.") from error
+
     def pointed(self, name: str) -> int | None:
         """Return the step that a pointer names, or None; a hint: the step may be gone."""
         return read_pointer(self.folder, name)
-
-    def _keep_run(self, run: Mapping[str, State], *, compare: bool) -> None:
-        path = self.folder / RUN
-        if os.path.lexists(path):
-            try:
-                found = differences(read_run(self.folder), run)
-            except CorruptCheckpointError as error:
-                aside = self.folder / f".bad-{RUN}-{secrets.token_hex(4)}"
-                self._files.rename(path, aside)
-                warnings.warn(f"{error} It is kept as {aside.name} and written anew.", stacklevel=4)
-            else:
-                if found and compare:
-                    raise MismatchError(
-                        f"{self.folder} holds a run that was started with something else; choose another folder, or set "
-                        "this one aside with resume=False:\n" + "\n".join(found),
-                        found,
-                    )
-                return
-        write_run(self._files, self.folder, run)
 
     def _make_folders(self, folder: Path) -> None:
         if not folder.is_dir():
