@@ -96,13 +96,27 @@ def _predictions(outputs: Tensor | Outputs) -> Any:
 
 
 def concatenate(parts: list[Any]) -> Any:
-    """Join trees of tensors leaf by leaf along the first dimension; leaves that are no tensors become lists."""
-    columns = [[leaf for _, leaf in leaves_with_paths(part)] for part in parts]
-    joined = iter([_joined(list(column)) for column in zip(*columns, strict=True)])
+    """Join trees of tensors leaf by leaf along the first dimension; leaves that are no tensors become lists.
+
+    Raises:
+        StepError: The trees differ, or the shapes of a leaf in more than their first dimension.
+    """
+    trees = [list(leaves_with_paths(part)) for part in parts]
+    paths = [path for path, _ in trees[0]]
+    if any([path for path, _ in tree] != paths for tree in trees):
+        raise StepError("predictions of some batch have another structure than those of the first. Return the same tree from each.")
+    joined = iter([_joined(path, [tree[number][1] for tree in trees]) for number, path in enumerate(paths)])
     return map_leaves(lambda _: next(joined), parts[0])
 
 
-def _joined(column: list[Any]) -> Any:
-    if all(isinstance(part, Tensor) for part in column):
-        return torch.cat([part if part.ndim else part.reshape(1) for part in column])
-    return column
+def _joined(path: str, column: list[Any]) -> Any:
+    if not all(isinstance(part, Tensor) for part in column):
+        return column
+    rows = [part if part.ndim else part.reshape(1) for part in column]
+    if len(shapes := dict.fromkeys(row.shape[1:] for row in rows)) > 1:
+        first, other = (next(tuple(row.shape) for row in rows if row.shape[1:] == shape) for shape in list(shapes)[:2])
+        raise StepError(
+            f"predictions{path} do not join along the batch: one batch gives {first} and another {other}. Pad them to one shape in the "
+            "step, or in forward=."
+        )
+    return torch.cat(rows)

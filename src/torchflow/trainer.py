@@ -20,7 +20,7 @@ from torchflow.callbacks.history import History, history_of
 from torchflow.callbacks.progress_bar import ProgressBar
 from torchflow.data.batches import Batches
 from torchflow.data.reading import Reading
-from torchflow.device import move_model, resolve
+from torchflow.device import deterministic_algorithms, move_model, resolve
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.evaluation import evaluate_batches, evaluation_key, predict_batches
 from torchflow.events import Every, Finished, Progress
@@ -255,7 +255,8 @@ class Trainer(Generic[M, B]):
         """
         batches, key = self._for_evaluation(model, data, "evaluate", Reading(batch_size, workers=workers, collate=collate))
         try:
-            return evaluate_batches(self.step, model, batches, device=self.choices.device, key=key)
+            with deterministic_algorithms(self.choices.deterministic, self.choices.device):
+                return evaluate_batches(self.step, model, batches, device=self.choices.device, key=key)
         finally:
             batches.close()
 
@@ -291,7 +292,8 @@ class Trainer(Generic[M, B]):
             arguments.function("forward", forward, hint="Write forward=lambda model, batch: model(batch).")
         batches, key = self._for_evaluation(model, data, "predict", Reading(batch_size, workers=workers, collate=collate))
         try:
-            return predict_batches(self.step, model, batches, device=self.choices.device, key=key, forward=forward)
+            with deterministic_algorithms(self.choices.deterministic, self.choices.device):
+                return predict_batches(self.step, model, batches, device=self.choices.device, key=key, forward=forward)
         finally:
             batches.close()
 
