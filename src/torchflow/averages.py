@@ -97,6 +97,16 @@ class Averages:
         """Return a count in which a whole epoch can be summed: sums of class weights are float32, which has 24 bits."""
         return count.type(self._kind) if isinstance(count, Tensor) and count.is_floating_point() else count
 
+    def refuse_unknown(self, metrics: Mapping[str, object]) -> None:
+        """Refuse arguments of an object that is not there, before the update is made.
+
+        Raises:
+            StepError: A tuple has no object of its name.
+        """
+        for name, value in metrics.items():
+            if isinstance(value, tuple):
+                self._object(name)
+
     def _object(self, name: str) -> Metric:
         if name not in self.objects:
             known = ", ".join(map(repr, self.objects)) or "none"

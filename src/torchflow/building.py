@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import iscoroutinefunction, signature
 from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from torchflow.arguments import shown
+from torchflow.arguments import real, shown
 from torchflow.data.reading import Reading
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.events import Plan
-from torchflow.hooks import Callback
-from torchflow.limits import Limits
+from torchflow.hooks import HOOKS, Callback
 from torchflow.precision import needs_closure
 from torchflow.randomness import Keys, preserved, seed_globals
 from torchflow.schedule import Schedule, Scheduling, build
@@ -48,8 +48,28 @@ def named_callbacks(callbacks: Sequence[Callback] | Mapping[str, Callback]) -> d
             raise ArgumentValueError(f"two callbacks are called {name!r}. Name them: callbacks={{'first': ..., 'second': ...}}.")
         if any(callback is other for other in named.values()):
             raise ArgumentValueError(f"the callback {name!r} is the same object as another one. Make a second instance.")
+        _check_hooks(name, callback)
         named[name] = callback
     return named
+
+
+def _check_hooks(name: str, callback: Callback) -> None:
+    """Refuse a method that looks like a hook and would never be called, or could not be."""
+    for method in (m for m in dir(callback) if m.startswith("on_") and callable(getattr(callback, m))):
+        if method not in HOOKS:
+            raise ArgumentTypeError(
+                f"callback {name!r} has {method}, which is no hook and is never called. Hooks are {', '.join(HOOKS)}."
+            )
+        hook = getattr(callback, method)
+        if iscoroutinefunction(hook):
+            raise ArgumentTypeError(
+                f"callback {name!r}: {method} is async, and nobody awaits a hook. Write def {method}(self, run, event)."
+            )
+        try:
+            signature(hook).bind(None, None)
+        except TypeError as error:
+            given = f"{method}{signature(hook)}"
+            raise ArgumentTypeError(f"callback {name!r} has {given}, and is called with (run, event): {error}.") from error
 
 
 def snake_case(name: str) -> str:
@@ -115,16 +135,26 @@ def build_optimizers(choice: Any, model: nn.Module) -> dict[str, Optimizer]:
     return {name: _optimizer(name, recipe, model) for name, recipe in recipes.items()}
 
 
-def refuse_lonely_closures(optimizers: Mapping[str, Optimizer], custom_update: object) -> None:
-    """Refuse L-BFGS beside other optimizers, unless the user makes the update.
+def refuse_clashes(optimizers: Mapping[str, Optimizer], custom_update: object) -> None:
+    """Refuse optimizers that cannot share an update, unless the user makes the update.
 
     Raises:
-        ArgumentValueError: It is so.
+        ArgumentValueError: L-BFGS stands beside another one, or two hold one parameter.
     """
-    if custom_update is None and len(optimizers) > 1 and any(map(needs_closure, optimizers.values())):
+    if custom_update is not None:
+        return
+    if len(optimizers) > 1 and any(map(needs_closure, optimizers.values())):
         raise ArgumentValueError(
             "L-BFGS evaluates the loss itself and cannot share an update with other optimizers. Pass update=..."
         )
+    held: dict[Tensor, str] = {}
+    for name, optimizer in optimizers.items():
+        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+            if held.setdefault(parameter, name) != name:
+                raise ArgumentValueError(
+                    f"optimizers {held[parameter]!r} and {name!r} both hold a parameter of shape {tuple(parameter.shape)}, and every update "
+                    "would step it twice. Give each its own parameters, or pass update=..."
+                )
 
 
 def _optimizer(name: str, recipe: Any, model: nn.Module) -> Optimizer:
@@ -148,6 +178,8 @@ def _optimizer(name: str, recipe: Any, model: nn.Module) -> Optimizer:
         )
     if not any(p.requires_grad for p in held):
         raise ArgumentValueError(f"optimizer {name!r} holds no parameter that requires a gradient, so it would change nothing.")
+    for group in optimizer.param_groups:
+        real(f"optimizer {name!r}: lr", float(group.get("lr", 0.0)), minimum=0.0)
     return optimizer
 
 
@@ -200,15 +232,6 @@ def named_validations(validation: Any) -> dict[str, Any]:
 
 def _is_column(value: object) -> bool:
     return isinstance(value, Tensor) or (hasattr(value, "shape") and hasattr(value, "dtype"))
-
-
-def plan_of(length: int | None, accumulate: int, limits: Limits | None) -> Plan:
-    """Return what is known of the updates to come; ``length`` counts the batches of an epoch."""
-    per_epoch = None if length is None else -(-length // accumulate)
-    epochs, most = (None, None) if limits is None else (limits.epochs, limits.max_updates)
-    by_epochs = None if epochs is None or per_epoch is None else epochs * per_epoch
-    known = [number for number in (by_epochs, most) if number is not None]
-    return Plan(per_epoch, epochs, min(known, default=None))
 
 
 def warn_of_lonely_sample(model: nn.Module, samples: int | None, reading: Reading) -> str | None:

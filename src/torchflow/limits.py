@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from torchflow.arguments import real, whole_or_none
-from torchflow.events import Progress
+from torchflow.events import Plan, Progress
 
 
 class Limits:
@@ -45,3 +45,12 @@ class Limits:
         if self.max_seconds is not None and self._clock() - self._began >= self.max_seconds:
             return f"max_seconds={self.max_seconds:g} are over"
         return None
+
+
+def plan_of(length: int | None, accumulate: int, limits: Limits | None) -> Plan:
+    """Return what is known of the updates to come; ``length`` counts the batches of an epoch."""
+    per_epoch = None if length is None else -(-length // accumulate)
+    epochs, most = (None, None) if limits is None else (limits.epochs, limits.max_updates)
+    by_epochs = None if epochs is None or per_epoch is None else epochs * per_epoch
+    known = [number for number in (by_epochs, most) if number is not None]
+    return Plan(per_epoch, epochs, min(known, default=None))

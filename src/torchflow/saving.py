@@ -95,6 +95,8 @@ def refuse_unsettled(run: Run[Any, Any]) -> None:
     Raises:
         CheckpointError: An update is under way, or its callbacks are being called.
     """
+    if not isinstance(run, Run):
+        raise ArgumentTypeError(f"run must be a Run, from Trainer.start, got {arguments.shown(run)}.")
     if not run.settled:
         raise CheckpointError(
             "the run is in the middle of an update or of its callbacks, so its state is half done. Save in the loop over "

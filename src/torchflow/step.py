@@ -71,6 +71,8 @@ def supervised(
         ArgumentTypeError: ``loss`` or a metric cannot be called.
         ArgumentValueError: A metric's name is ``"loss"``, empty, or holds a slash.
     """
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise ArgumentTypeError(f"metrics must be a mapping from names to metrics, got {shown(metrics)}.")
     return Supervised(loss, metrics or {})
 
 

@@ -25,7 +25,7 @@ from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.evaluation import evaluate_batches, evaluation_key, predict_batches
 from torchflow.events import Every, Finished, Progress
 from torchflow.hooks import Callback
-from torchflow.limits import Limits
+from torchflow.limits import Limits, plan_of
 from torchflow.loop import events
 from torchflow.precision import check_precision
 from torchflow.randomness import Keys
@@ -314,8 +314,8 @@ class Trainer(Generic[M, B]):
             warnings.warn(lonely, stacklevel=3)
         move_model(live, choices.device)
         optimizers = building.build_optimizers(self._optimizer, live)
-        building.refuse_lonely_closures(optimizers, self._update)
-        plan = building.plan_of(batches.length, choices.accumulate, limits)
+        building.refuse_clashes(optimizers, self._update)
+        plan = plan_of(batches.length, choices.accumulate, limits)
         run: Run[M, B] = Run(
             model=live,
             step=self.step,

@@ -40,6 +40,8 @@ def forward(run: Run[M, B], batch: B, shard: int) -> Counted:
     """Run the step on one batch, on the random stream of this update and shard."""
     run.randomness.seed(run.progress.updates, shard, run.accelerator)
     outputs = checked_loss(run.step(run.model, batch), training=True)
+    if outputs.metrics:
+        run.averages.refuse_unknown(outputs.metrics)
     return Counted(outputs, outputs.loss.detach(), samples_in(batch) if outputs.count is None else outputs.count)
 
 
