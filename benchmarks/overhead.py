@@ -87,7 +87,9 @@ def main() -> None:
         "hand": lambda: by_hand(arguments.epochs),
         "hand again (control)": lambda: by_hand(arguments.epochs),
         "torchflow": lambda: by_torchflow(arguments.epochs),
-        "torchflow, early stopping": lambda: by_torchflow(arguments.epochs, callbacks=[EarlyStopping("train/loss", patience=10**6)]),
+        "torchflow, early stopping": lambda: by_torchflow(
+            arguments.epochs, callbacks=[EarlyStopping("train/loss", patience=10**6)]
+        ),
     }
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(arguments.rounds + 1):

@@ -70,7 +70,7 @@ def test_backward_calls_hooks_of_tensors_and_modules() -> None:
         seen = calls[id(model)]
         first = next(model.parameters())
         first.register_hook(lambda grad: grad * 3)  # type: ignore[no-untyped-call]
-        first.register_post_accumulate_grad_hook(partial(note, seen, "parameter"))  # type: ignore[no-untyped-call]
+        first.register_post_accumulate_grad_hook(partial(note, seen, "parameter"))
         list(model.children())[2].register_full_backward_pre_hook(partial(note, seen, "module"))
     backward(loss(ours))
     public_backward(loss(theirs))

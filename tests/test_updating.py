@@ -188,7 +188,7 @@ def sudden(value: float) -> Any:
     def step(model: nn.Module, batch: Any) -> Tensor:
         loss = nn.functional.mse_loss(model(batch[0]), batch[1])
         if 13 in batch[2]:
-            loss = Sudden.apply(loss, value)  # type: ignore[no-untyped-call]
+            loss = Sudden.apply(loss, value)
         return loss
 
     return step
@@ -427,7 +427,7 @@ def test_lbfgs_clips_every_evaluation(clip: dict[str, float]) -> None:
                 norms.append(max(p.grad.abs().max().item() for p in self.param_groups[0]["params"]))
                 return loss
 
-            return super().step(watched)  # type: ignore[no-untyped-call]
+            return super().step(watched)
 
     trainer(optimizer=lambda m: Watched(m.parameters(), max_iter=4), **clip).fit(line(), columns(), batch_size=20, epochs=1)
     assert len(norms) > 1
