@@ -128,7 +128,7 @@ def test_predictions_of_another_shape_in_some_batch_are_named() -> None:
     def forward(model: nn.Module, batch: Tensor) -> Any:
         return {"out": batch.new_zeros(len(batch), len(batch))}
 
-    with pytest.raises(StepError, match=r"predictions\['out'\]  do not join .* gives \(2, 2\) and another \(1, 1\).*forward"):
+    with pytest.raises(StepError, match=r"predictions\['out'\] do not join .* gives \(2, 2\) and another \(1, 1\).*forward"):
         trainer().predict(line(), x, forward=forward, batch_size=2)
 
     def other(model: nn.Module, batch: Tensor) -> Any:
