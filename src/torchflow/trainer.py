@@ -6,6 +6,7 @@ import contextlib
 import copy
 import os
 import warnings
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
@@ -370,10 +371,10 @@ class Trainer(Generic[M, B]):
 
 def _drained(run: Run[Any, Any], limits: Limits) -> str:
     """Run to the end and return its reason."""
-    for event in events(run, epochs=limits.epochs, max_updates=limits.max_updates, max_seconds=limits.max_seconds):
-        if isinstance(event, Finished):
-            return event.reason
-    raise AssertionError("events() always ends with Finished")
+    every = events(run, epochs=limits.epochs, max_updates=limits.max_updates, max_seconds=limits.max_seconds)
+    finished = deque(every, maxlen=1).pop()
+    assert isinstance(finished, Finished)
+    return finished.reason
 
 
 def _recipes(name: str, choice: Any, kind: type) -> Any:
