@@ -423,3 +423,23 @@ def test_checkpoints_that_were_never_opened_write_nothing(tmp_path: Path) -> Non
     checkpoints.close()
     assert not (tmp_path / "run").exists()
     assert torchflow.Checkpoints is Checkpoints
+
+
+def test_a_state_that_is_no_mapping_names_its_callback(tmp_path: Path) -> None:
+    class Wrong(Callback):
+        def state(self) -> Any:
+            return {} if self.early else 3
+
+        early = True
+
+        def on_step_end(self, run: Any, event: Any) -> None:
+            self.early = False
+
+    with pytest.raises(CallbackError, match=r"callback 'wrong' returned 3 \(int\) from state\(\)\. Return a dict"):
+        fit(trainer(callbacks=[Wrong()], checkpoints=tmp_path / "run"))
+
+
+def test_a_run_may_go_on_without_the_best_that_it_kept(tmp_path: Path) -> None:
+    fit(trainer(checkpoints=Checkpoints(tmp_path / "run", best="valid/loss")))
+    result = fit(trainer(checkpoints=Checkpoints(tmp_path / "run")), epochs=4, resume=True)
+    assert result.progress.epoch == 4
