@@ -27,6 +27,7 @@ FLOORS = (
     ("callbacks",),
     ("building", "inspection"),
     ("trainer", "report"),
+    ("testing",),
     ("__init__",),
     ("command",),
     ("__main__",),
