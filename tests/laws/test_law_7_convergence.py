@@ -66,7 +66,7 @@ def test_every_update_obeys_the_recurrence_and_the_loss_falls(problem: Problem, 
     assert all(later <= earlier + tolerance for earlier, later in pairwise(losses))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(problem=PROBLEMS)
 def test_the_end_agrees_with_the_normal_equations_at_the_rate_of_theory(problem: Problem) -> None:
     """Seen to fail when the weights decay by a millionth an update."""
