@@ -181,6 +181,8 @@ def _fitting(run: Run[Any, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
         return was if fits else now
 
     parts = {part: {name: chosen(part, name) for name in live[part]} for part in ("model", "optimizers", "schedulers", "callbacks")}
+    late = (stored["callbacks"].keys() & run.callbacks.keys()) - live["callbacks"].keys()  # their state was empty at the start
+    parts["callbacks"] |= {name: stored["callbacks"][name] for name in late}
     metrics = set(stored["averages"]["objects"]) == set(live["averages"]["objects"])
     return {**stored, **parts, "averages": stored["averages"] if metrics else live["averages"]}
 
