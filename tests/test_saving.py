@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, LinearLR, OneCycleLR, ReduceLROnPlateau, SequentialLR, StepLR
 
 import torchflow
-from tests.small import Recorder, columns, reacting, sgd, state_of, trainer
+from tests.small import Recorder, columns, flat, reacting, sgd, state_of, trainer, weights
 from torchflow import Callback, EarlyStopping, Every, Resume, Schedule, metrics, supervised
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, CallbackError, CheckpointError, MismatchError
 
@@ -335,4 +335,37 @@ def test_loading_twice_and_training_between_leaves_no_trace(tmp_path: Path) -> N
         pass
     assert state_of(run) != before
     torchflow.load(run, tmp_path)
+    assert state_of(run) == before
+
+
+def test_without_strictness_what_fits_is_loaded_and_the_rest_is_said(tmp_path: Path) -> None:
+    first = trained(**choices())
+    torchflow.save(first, tmp_path)
+    other = start(
+        **{**choices(), "model": lambda: Net(name="head"), "callbacks": {"counts": Counts(), "more": EarlyStopping("train/loss")}}
+    )
+    head = dict(flat(other.model.get_submodule("head").state_dict()))
+    with pytest.warns(UserWarning, match=r"was loaded as far as it fits; .*(?s:.*)model/last\.weight(?s:.*)callbacks/stopping"):
+        torchflow.load(other, tmp_path, resume=Resume(strict=False))
+    stored, live = weights(first.model), weights(other.model)
+    assert live["/first.weight"] == stored["/first.weight"]
+    assert dict(flat(other.model.get_submodule("head").state_dict())) == head
+    assert other.progress == first.progress
+    assert other.callbacks["counts"].state() == {"updates": 3}
+
+
+def test_metric_objects_that_differ_keep_the_live_averages(tmp_path: Path) -> None:
+    torchflow.save(trained(**choices()), tmp_path)
+    run = start(**{**choices(), "step": supervised(nn.MSELoss())})
+    with pytest.warns(UserWarning, match="metrics/r2"):
+        torchflow.load(run, tmp_path, resume=Resume(strict=False))
+    assert run.progress.updates == 3
+
+
+def test_another_environment_may_be_refused(tmp_path: Path) -> None:
+    torchflow.save(trained(deterministic=True), tmp_path)
+    run = start(deterministic=False)
+    before = state_of(run)
+    with pytest.raises(MismatchError, match=r"was written in another environment: .*deterministic"):
+        torchflow.load(run, tmp_path, resume=Resume(same_environment=True))
     assert state_of(run) == before
