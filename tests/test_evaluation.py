@@ -178,3 +178,11 @@ def test_the_count_of_a_step_weighs_its_batches() -> None:
     x, y = columns(5)
     found = trainer(step=step).evaluate(line(), (x, y), batch_size=4)
     assert found["loss"] == pytest.approx((y[:4].mean().item() + y[4].item()) / 2, rel=1e-6)
+
+
+def test_predicting_data_without_targets_says_what_it_needs() -> None:
+    with pytest.raises(StepError, match="got a Tensor") as caught:
+        trainer().predict(line(), columns(3)[0])
+    assert caught.value.__notes__ == [
+        "torchflow: data without targets is predicted with forward=lambda model, batch: model(batch)."
+    ]

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchflow.tree import leaves, leaves_with_paths, map_leaves, samples_in
+from torchflow.tree import leaves, leaves_with_paths, map_leaves, samples_in, shapes
 
 
 class Pair(NamedTuple):
@@ -105,3 +105,9 @@ def test_a_batch_without_dimensions_counts_as_one_sample() -> None:
     assert samples_in(()) == 1
     assert samples_in("text") == 1
     assert samples_in((torch.tensor(3.0),)) == 1
+
+
+def test_shapes_say_what_a_batch_holds_in_one_line() -> None:
+    batch = ({"image": torch.zeros(4, 3), "name": ["a", "b"]}, torch.zeros(4, dtype=torch.int64))
+    assert shapes(batch) == "[0]['image'] float32 (4, 3), [0]['name'][0] str, [0]['name'][1] str, [1] int64 (4,)"
+    assert shapes(tuple(torch.zeros(1) for _ in range(9))).endswith("[7] float32 (1,), …")

@@ -59,6 +59,11 @@ TRAINER: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         ArgumentTypeError,
         r"optimizer must be a recipe, got None .*lambda model: torch\.optim\.SGD",
     ),
+    "optimizer class": (
+        {"optimizer": torch.optim.Adam},
+        ArgumentTypeError,
+        r"got the class Adam\. Write optimizer=lambda model: torch\.optim\.Adam",
+    ),
     "optimizer text": ({"optimizer": "adam"}, ArgumentTypeError, r"optimizer must be a recipe, got 'adam'"),
     "optimizer no names": ({"optimizer": {}}, ArgumentValueError, r"optimizer must be a mapping from names to recipes, got \{\}"),
     "optimizer number as name": ({"optimizer": {1: sgd()}}, ArgumentValueError, r"optimizer must be a mapping from names"),
@@ -313,11 +318,6 @@ FIT: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         {"trainer": {"optimizer": torch.optim.SGD(OTHER.parameters(), lr=0.1)}},
         ArgumentValueError,
         r"holds 2 of 2 parameters that are not the model's",
-    ),
-    "optimizer class": (
-        {"trainer": {"optimizer": torch.optim.Adam}},
-        ArgumentTypeError,
-        r"got the class Adam\. Write optimizer=lambda model: torch\.optim\.Adam",
     ),
     "optimizer recipe of none": (
         {"trainer": {"optimizer": lambda model: None}},

@@ -158,11 +158,6 @@ def refuse_clashes(optimizers: Mapping[str, Optimizer], custom_update: object) -
 
 
 def _optimizer(name: str, recipe: Any, model: nn.Module) -> Optimizer:
-    if isinstance(recipe, type) and issubclass(recipe, Optimizer):
-        raise ArgumentTypeError(
-            f"optimizer must be a recipe, got the class {recipe.__name__}. "
-            f"Write optimizer=lambda model: torch.optim.{recipe.__name__}(model.parameters(), lr=...)."
-        )
     optimizer = recipe if isinstance(recipe, Optimizer) else recipe(model)
     if not isinstance(optimizer, Optimizer):
         raise ArgumentTypeError(

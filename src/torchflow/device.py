@@ -124,7 +124,7 @@ def deterministic_algorithms(deterministic: bool | None, device: torch.device) -
         torch.backends.cudnn.benchmark = benchmark
 
 
-def out_of_memory(error: RuntimeError, where: str) -> OutOfMemoryError | None:
+def out_of_memory(error: Exception, where: str) -> OutOfMemoryError | None:
     """Return the error to raise instead where ``error`` says that memory did not suffice, else None."""
     text = str(error)
     if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in text:

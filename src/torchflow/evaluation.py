@@ -72,7 +72,7 @@ def predict_batches(
         for batch in moving:
             interruption.check()
             on_device = move(batch, device)
-            predictions = forward(model, on_device) if forward is not None else _predictions(step(model, on_device))
+            predictions = _by_step(step, model, on_device) if forward is None else forward(model, on_device)
             parts.append(move(map_leaves(_detached, predictions), torch.device("cpu")))
     return concatenate(parts)
 
@@ -86,7 +86,13 @@ def _detached(leaf: Any) -> Any:
     return leaf.detach() if isinstance(leaf, Tensor) else leaf
 
 
-def _predictions(outputs: Tensor | Outputs) -> Any:
+def _by_step(step: Step[M, B], model: M, batch: B) -> Any:
+    """Return what a step predicts."""
+    try:
+        outputs = step(model, batch)
+    except StepError as error:
+        error.add_note("torchflow: data without targets is predicted with forward=lambda model, batch: model(batch).")
+        raise
     if isinstance(outputs, Outputs) and outputs.predictions is not None:
         return outputs.predictions
     raise StepError(

@@ -11,13 +11,13 @@ from typing import Any
 
 from torchflow import interruption
 from torchflow.device import move, out_of_memory
-from torchflow.errors import ArgumentTypeError, DataError
+from torchflow.errors import ArgumentTypeError, DataError, TorchflowError
 from torchflow.evaluation import evaluate_batches, evaluation_key
 from torchflow.events import EpochEnded, EpochStarted, Event, Finished, Progress, Started, Stepped, Validated
 from torchflow.hooks import tell_failure
 from torchflow.limits import Limits
 from torchflow.run import Run
-from torchflow.tree import samples_in
+from torchflow.tree import samples_in, shapes
 from torchflow.types import B, M
 from torchflow.updating import Counted, NotFinite, custom_update, dropped, mean_loss, mean_metrics, standard_update, total_count
 
@@ -57,9 +57,13 @@ def _update(run: Run[M, B], batches: list[B]) -> Stepped:
         parts = standard_update(run, moved) if run.custom_update is None else custom_update(run, moved)
     except NotFinite as found:
         parts, skipped = dropped(run, found, batches), True
-    except RuntimeError as error:
+    except Exception as error:
         if explained := out_of_memory(error, f"update {before.updates}"):
             raise explained from error
+        if not isinstance(error, TorchflowError):  # the user's own code: say where it was, and on what
+            error.add_note(
+                f"torchflow: in update {before.updates} (epoch {before.epoch}, batch {before.batch}), on {shapes(batches)}"
+            )
         raise
     finally:
         for parameter in run.parameters:

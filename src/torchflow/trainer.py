@@ -383,6 +383,9 @@ def _recipes(name: str, choice: Any, kind: type) -> Any:
         if not choice or not all(isinstance(key, str) and key for key in choice):
             raise ArgumentValueError(f"{name} must be a mapping from names to recipes, got {arguments.shown(choice)}.")
         return {key: _recipes(f"{name}[{key!r}]", recipe, kind) for key, recipe in choice.items()}
+    if isinstance(choice, type) and issubclass(choice, Optimizer):
+        remedy = f"Write {name}=lambda model: torch.optim.{choice.__name__}(model.parameters(), lr=...)."
+        raise ArgumentTypeError(f"{name} must be a recipe, got the class {choice.__name__}. {remedy}")
     if not callable(choice) and not isinstance(choice, kind):
         example = (
             "lambda model: torch.optim.SGD(model.parameters(), lr=0.1)" if name.startswith("optimizer") else "lambda optimizer: ..."

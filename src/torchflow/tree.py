@@ -67,3 +67,13 @@ def samples_in(batch: object) -> int:
         if len(shape):
             return int(shape[0])
     return 1
+
+
+def shapes(tree: object) -> str:
+    """Say in a few words what a tree holds, for a message: ``[0][1] float32 (32, 3)``; the first eight leaves."""
+    described = []
+    for path, leaf in leaves_with_paths(tree):
+        shape: Any = getattr(leaf, "shape", None)
+        kind = str(getattr(leaf, "dtype", type(leaf).__name__)).removeprefix("torch.")
+        described.append(f"{path} {kind}" + ("" if shape is None else f" {tuple(shape)}"))
+    return ", ".join(described[:8]) + (", …" if len(described) > 8 else "")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -74,7 +74,8 @@ def test_fit_equals_the_loop_by_hand(
     columns = table(rows, features, seed, dtype)
     expected_model = small_network(features, seed, dtype)
     expected = by_hand(expected_model, OPTIMIZERS[name](expected_model), columns, batch_size, epochs, clip)
-    trainer = Trainer(supervised(nn.MSELoss()), optimizer=OPTIMIZERS[name], clip_norm=clip, progress=False, nonfinite="skip")
+    assume(all(bool(p.isfinite().all()) for p in expected_model.parameters()))  # what diverges by hand is refused by torchflow
+    trainer = Trainer(supervised(nn.MSELoss()), optimizer=OPTIMIZERS[name], clip_norm=clip, progress=False)
     run = trainer.start(small_network(features, seed, dtype), columns, batch_size=batch_size)
     for _ in events(run, epochs=epochs):
         pass

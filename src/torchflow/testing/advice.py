@@ -35,7 +35,11 @@ def advice_on_resume(different: Sequence[Difference]) -> str:
     if first.path.endswith("/indices"):
         return "The order of the samples differs, which torchflow itself decides: please report this."
     root = first.path.removeprefix("end/").partition("/")[0]
-    return _BY_ROOT.get(_SAME_AS.get(root, root), "The run depends on something that is in no checkpoint.")
+    advice = _BY_ROOT.get(_SAME_AS.get(root, root), "The run depends on something that is in no checkpoint.")
+    suspects = [difference.path.removeprefix("unsaved/") for difference in different if difference.path.startswith("unsaved/")]
+    if root == "loss" and suspects:
+        advice += f" The model keeps this where no checkpoint holds it: {', '.join(suspects)}. A persistent buffer would be saved."
+    return advice
 
 
 def advice_on_observers(different: Sequence[Difference], left_out: Sequence[str]) -> str:

@@ -155,7 +155,9 @@ def _leave_out(trainer: Trainer[Any, Any], fit: dict[str, Any], job: Job, names:
         raise ArgumentValueError(f"observers names {', '.join(map(repr, sorted(unknown)))}; this job has {shown(sorted(here))}.")
     chosen = set(names) or here - _consumed(trainer, callbacks)
     if not chosen:
-        raise ArgumentValueError("nothing watches this job: it has no callbacks, validation, checkpoints or progress to leave out.")
+        raise ArgumentValueError(
+            "nothing watches this job that could be left out: no callback, validation, checkpoints or progress."
+        )
     trainer._callbacks = {name: callback for name, callback in trainer._callbacks.items() if name not in chosen}
     if "validation" in chosen:
         fit["validation"] = None

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from torchflow.data.batches import Batches
 from torchflow.events import Progress, Stepped
 from torchflow.run import Run
@@ -155,7 +157,8 @@ def values_after(run: Run[Any, Any], event: Stepped, roots: Iterable[str] | None
         roots: Where the paths begin; None means everywhere.
     """
     state = {**run.state(), "attributes": attributes(run)}
-    wanted = {"loss": event.loss, "metrics": dict(event.metrics), **{root: state[root] for root in STATE}}
+    seen = {"loss": event.loss, "metrics": dict(event.metrics), "unsaved": unsaved(run.model)}
+    wanted = {**seen, **{root: state[root] for root in STATE}}
     assert isinstance(run.batches, WatchedBatches)
     yield from run.batches.consumed(run.previous, run.progress)
     for root, tree in wanted.items():
@@ -193,3 +196,17 @@ def attributes(run: Run[Any, Any]) -> dict[str, Any]:
         for name, callback in run.callbacks.items()
         if type(callback).__module__.partition(".")[0] != "torchflow" and vars(callback)
     }
+
+
+def unsaved(model: nn.Module) -> dict[str, Any]:
+    """Return what a model keeps and no checkpoint holds: buffers that are not persistent, and numbers of the user's modules.
+
+    A difference in these alone is none, for a cache may be lost; beside another one they say where to look.
+    """
+    saved = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
+    found: dict[str, Any] = {name: buffer for name, buffer in model.named_buffers() if id(buffer) not in saved}
+    for name, module in model.named_modules():
+        if type(module).__module__.partition(".")[0] != "torch":
+            values = {key: value for key, value in vars(module).items() if isinstance(value, (bool, int, float))}
+            found.update({f"{name}.{key}".lstrip("."): value for key, value in values.items()})
+    return found

@@ -138,8 +138,9 @@ def first_differences(
 def _compared(expected: Snapshot, found: Snapshot, ignore: Sequence[str], update: int | None, process: int) -> list[Difference]:
     if expected == found:
         return []
-    return [
+    different = [
         Difference(path, update, process, expected.get(path, _MISSING), found.get(path, _MISSING))
         for path in {**expected, **found}
         if expected.get(path) != found.get(path) and not any(fnmatchcase(path, pattern) for pattern in ignore)
     ]
+    return different if any(not difference.path.startswith("unsaved/") for difference in different) else []
