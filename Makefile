@@ -16,7 +16,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 WORKERS ?= 2
 SPHINX := $(ONE_THREAD) $(BIN)/python -m sphinx -q -n -W --keep-going
 
-.PHONY: help example test lint types docs pytest bench clean distclean
+.PHONY: help example test lint types docs pytest bench faults clean distclean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -43,6 +43,9 @@ pytest: $(VENV)/.test-installed  ## Run the tests and the examples, with branch 
 
 bench: $(VENV)/.examples-installed  ## Measure what a run costs over a loop by hand
 	$(BIN)/python benchmarks/overhead.py
+
+faults: $(VENV)/.test-installed  ## Kill, damage and starve a training some thousand times, and write the table of docs/reliability.rst
+	$(ONE_THREAD) $(BIN)/python -m tests.faults --write
 
 clean:  ## Remove what the checks and examples made
 	rm -rf docs/_build "$(OUT)" build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

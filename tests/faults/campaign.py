@@ -1,0 +1,258 @@
+"""What every fault uses: trials that are counted, folders, children that are forked from a warm parent, and the comparison."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tests.faults.job import Ending, Job, ending_of, train_to_end, unequal
+from torchflow import Callback, Run, Stepped
+
+FAILED = 70
+"""The status of a child that ended with an exception."""
+PATIENCE = 60.0
+"""Seconds after which a child hangs."""
+
+
+class DieAt(Callback):
+    """Kills the process after an update, before anything is saved."""
+
+    def __init__(self, update: int) -> None:
+        self._update = update
+
+    def on_step_end(self, run: Run[Any, Any], event: Stepped) -> None:
+        if event.progress.updates == self._update:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass
+class Trials:
+    """The trials of one fault.
+
+    Attributes:
+        made: How many were made.
+        failures: One line for each that was lost, wrong or hung.
+        notes: What else is worth saying, such as how many kills there were.
+    """
+
+    made: int = 0
+    failures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def count(self, place: str, *problems: str | None) -> bool:
+        """Count a trial; it survived if it has no problem."""
+        self.made += 1
+        found = [problem for problem in problems if problem is not None]
+        if found:
+            self.failures.append(f"{place}: {'; '.join(found)}")
+        return not found
+
+
+@dataclass
+class Campaign:
+    """Where trials happen, how many, and from which seed.
+
+    Attributes:
+        folder: A temporary folder.
+        seed: Every trial's randomness follows from it.
+        scale: What all numbers of trials are multiplied with.
+    """
+
+    folder: Path
+    seed: int = 0
+    scale: float = 1.0
+    _references: dict[bool, tuple[Ending, float]] = field(default_factory=dict)
+    _folders: int = 0
+
+    def trials(self, number: int, least: int = 1) -> int:
+        """Return how many trials to make."""
+        return max(least, round(number * self.scale))
+
+    def some(self, cases: Sequence[Any], least: int = 1) -> list[Any]:
+        """Return all cases, or a part of them that is spread evenly where the scale is below 1."""
+        wanted = min(len(cases), self.trials(len(cases), least))
+        return [cases[number * len(cases) // wanted] for number in range(wanted)]
+
+    def random(self, fault: str) -> random.Random:
+        """Return the random numbers of a fault."""
+        return random.Random(f"{self.seed}/{fault}")
+
+    def fresh(self) -> Path:
+        """Return a new empty folder."""
+        self._folders += 1
+        folder = self.folder / f"{os.getpid()}-{self._folders}"
+        folder.mkdir()
+        return folder
+
+    def reference(self, *, foreign: bool = False) -> Ending:
+        """Return how the undisturbed run ends."""
+        return self._undisturbed(foreign)[0]
+
+    def seconds(self, *, foreign: bool = False) -> float:
+        """Return how long the undisturbed run takes."""
+        return self._undisturbed(foreign)[1]
+
+    def _undisturbed(self, foreign: bool) -> tuple[Ending, float]:
+        if foreign not in self._references:
+            folder, started = self.fresh(), time.monotonic()
+            status = ended(start(lambda: train_to_end(Job(folder, foreign)), folder))
+            if status:
+                raise RuntimeError(f"the undisturbed run failed with status {status}:\n{said(folder)}")
+            self._references[foreign] = (ending_of(folder), time.monotonic() - started)
+        return self._references[foreign]
+
+    def forget(self) -> None:
+        """Forget the undisturbed runs: the build is another now."""
+        self._references.clear()
+
+    def killed(self, update: int, job: Job | None = None) -> Job:
+        """Return a job that was killed after an update, with two checkpoints or more."""
+        job = job or Job(self.fresh(), background=False)
+        dying = replace(job, extra=(DieAt(update),))
+        status = ended(start(lambda: train_to_end(dying), job.folder))
+        if status != -signal.SIGKILL:
+            raise RuntimeError(f"the run was not killed: {status}: {said(job.folder)}")
+        return job
+
+    def copied(self, job: Job) -> Job:
+        """Return a copy of a job with all that it left."""
+        there = self.fresh()
+        shutil.copytree(job.folder, there, dirs_exist_ok=True, symlinks=True)
+        return replace(job, folder=there)
+
+    def compared(self, job: Job) -> str | None:
+        """Say how a finished job differs from the undisturbed one, or None."""
+        try:
+            return unequal(ending_of(job.folder), self.reference(foreign=job.foreign))
+        except FileNotFoundError:
+            return f"no result: {said(job.folder)}"
+
+    def finished(self, job: Job) -> str | None:
+        """Let a job go on to its end, and say how it differs from the undisturbed one, or None."""
+        status = ended(start(lambda: train_to_end(job), job.folder))
+        if status:
+            return f"going on ended with status {status}: {said(job.folder)}"
+        return self.compared(job)
+
+    def serving(self, function: Callable[[Trials], object], within: float = 600.0) -> Trials:
+        """Let one child make many trials in its own process, because they train there, or because a hook can't be taken back."""
+        trials, folder = Trials(), self.fresh()
+
+        def serve() -> None:
+            function(trials)
+            (folder / "trials").write_text(json.dumps([trials.made, trials.failures, trials.notes]))
+
+        status = ended(start(serve, folder), within)
+        if status != 0:
+            return Trials(1, [f"the process that made the trials ended with status {status}: {said(folder)}"])
+        return Trials(*json.loads((folder / "trials").read_text()))
+
+    def finished_here(self, job: Job) -> str | None:
+        """Let a job go on to its end in this process, and say how it differs from the undisturbed one, or None."""
+        train_to_end(job)
+        return self.compared(job)
+
+    def done(self, folder: Path, survived: bool) -> None:
+        """Remove the folder of a trial that survived; the others are kept for a person to look at."""
+        if survived:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def start(function: Callable[[], object], folder: Path) -> int:
+    """Fork a child with a process group of its own that calls a function; its words go to a file.
+
+    The parent has imported everything and trained nothing, so a child costs milliseconds and finds no thread half copied.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        with contextlib.suppress(OSError):
+            os.setpgid(pid, pid)
+        return pid
+    status = FAILED
+    try:
+        os.setpgid(0, 0)
+        words = os.open(folder / "words", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(words, 1)
+        os.dup2(words, 2)
+        faulthandler.enable()  # a child that hangs is asked with SIGABRT where
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        status = _called(function)
+    except KeyboardInterrupt:  # a second one, on the way out
+        status = 128 + signal.SIGINT
+    finally:
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def _called(function: Callable[[], object]) -> int:
+    """Return the status with which Python would leave."""
+    try:
+        function()
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else 0
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT  # what a shell calls it
+    except BaseException:
+        traceback.print_exc()
+        return FAILED
+    return 0
+
+
+def ended(pid: int, within: float | None = None) -> int | None:
+    """Wait for a child, and return its status, or minus the signal that ended it.
+
+    Without ``within``, one that does not end is killed, and its status is that of SIGABRT. With it, one that has not ended by
+    then goes on, and None is returned.
+    """
+    deadline = time.monotonic() + (PATIENCE if within is None else within)
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
+        time.sleep(min(left, 0.002))
+    if within is not None:
+        return None
+    os.kill(pid, signal.SIGABRT)
+    time.sleep(0.5)
+    kill_group(pid)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def kill_group(group: int) -> None:
+    """Kill a child and its workers."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def group_lives(group: int) -> bool:
+    """Say whether any process of a child's group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def said(folder: Path) -> str:
+    """Return the last words of the children of a folder."""
+    words = folder / "words"
+    return words.read_text(errors="replace").strip()[-600:] if words.exists() else "(nothing)"

@@ -1,0 +1,35 @@
+"""The list of faults: a name, what is done, and the function that makes its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.faults import damage, kills, replay, saves, signals
+from tests.faults.campaign import Campaign, Trials
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault.
+
+    Attributes:
+        what: What is done, and what must hold, in a sentence.
+        make: Makes the trials.
+    """
+
+    what: str
+    make: Callable[[Campaign], Trials]
+
+
+FAULTS: dict[str, Fault] = {
+    "F1": Fault("SIGKILL at random times, one to five times a run", kills.killed_at_random),
+    "F2": Fault("SIGKILL after every file operation of every save, and amid every write", saves.killed_in_saves),
+    "F3": Fault("SIGKILL in a save, then at every file operation of the restart", saves.killed_in_recovery),
+    "F4": Fault("SIGKILL, and another number of workers at each restart", kills.workers_changed),
+    "F7": Fault("SIGTERM, SIGINT, SIGUSR1: at random, twice, in a save, in a validation", signals.signalled),
+    "F8": Fault("power cut at every operation of a save: what was not synced is kept, lost, cut or zero", replay.replayed),
+    "F11": Fault("every file cut, lengthened, deleted, swapped, or replaced by a folder, link, pipe, device", damage.damaged),
+    "F12": Fault("one random bit flipped anywhere in the run's folder", damage.flipped),
+    "F13": Fault("malicious files with right hashes, and mutations of a checkpoint with right hashes", damage.hostile),
+}
