@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torchflow.run
-from tests.faults.campaign import Campaign, Trials, ended, said, start
+from tests.faults.campaign import Campaign, Trials
+from tests.faults.children import ended, said, start
 from torchflow import saving, updating
 from torchflow.checkpoint import files, reading, shards, shelf, writing
 from torchflow.checkpoint.files import FileSystem, write_file

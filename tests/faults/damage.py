@@ -23,7 +23,8 @@ from tests.checkpoint.test_hostile_checkpoints import (
     is_state,
     watched,
 )
-from tests.faults.campaign import Campaign, Trials, ended, start
+from tests.faults.campaign import Campaign, Trials
+from tests.faults.children import ended, start
 from tests.faults.job import Job, leaves, train_to_end
 from tests.laws.test_law_8_checkpoints import FILES, damaged_copies
 from torchflow.checkpoint import read_checkpoint
@@ -58,7 +59,9 @@ def _damages(runs: Path) -> list[tuple[str, Callable[[Path], object]]]:
     for number, name in enumerate(names):
         where = Path(RUN) if name == RUN else NEWEST / name
         other = runs / (NEWEST / names[number - 1] if number else RUN)
-        for kind, content in damaged_copies((runs / where).read_bytes(), other.read_bytes()).items():
+        whole = (runs / where).read_bytes()
+        copies = damaged_copies(whole, other.read_bytes()) | {"last byte turned": whole[:-1] + bytes([whole[-1] ^ 1])}
+        for kind, content in copies.items():
             found.append((f"{name}: {kind}", partial(_overwrite, where, content)))
         for kind, make in _kinds(runs / where).items():
             found.append((f"{name}: {kind}", partial(_replace, where, make)))

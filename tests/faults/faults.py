@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.faults import damage, kills, replay, saves, signals
+from tests.faults import damage, kills, refusals, replay, saves, signals
 from tests.faults.campaign import Campaign, Trials
 
 
@@ -32,4 +32,8 @@ FAULTS: dict[str, Fault] = {
     "F11": Fault("every file cut, lengthened, deleted, swapped, or replaced by a folder, link, pipe, device", damage.damaged),
     "F12": Fault("one random bit flipped anywhere in the run's folder", damage.flipped),
     "F13": Fault("malicious files with right hashes, and mutations of a checkpoint with right hashes", damage.hostile),
+    "F14": Fault("another model, optimizer, schedule, data, seed or callbacks: refused, nothing touched", refusals.changed),
+    "F15": Fault(
+        "NaN and infinity in the loss or a gradient, at the first and the last update and after a resume", refusals.not_finite
+    ),
 }

@@ -7,7 +7,8 @@ import random
 import signal
 import time
 
-from tests.faults.campaign import Campaign, Trials, ended, group_lives, kill_group, said, start
+from tests.faults.campaign import Campaign, Trials
+from tests.faults.children import ended, group_lives, kill_group, said, start
 from tests.faults.job import SAVE_EVERY, Job, read_log, train_to_end
 
 SECONDS_FOR_ORPHANS = 12.0

@@ -8,7 +8,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults.campaign import Campaign, Trials, ended, said, start
+from tests.faults.campaign import Campaign, Trials
+from tests.faults.children import ended, said, start
 from tests.faults.disks import die_after, die_half_way, record_operations, record_reports, reported
 from tests.faults.job import Job, train_to_end
 from torchflow.checkpoint import Store, read_checkpoint

@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tests.faults.campaign import PATIENCE, Campaign, Trials, ended, said, start
+from tests.faults.campaign import Campaign, Trials
+from tests.faults.children import PATIENCE, ended, said, start
 from tests.faults.disks import record_reports, reported, watch_operations
 from tests.faults.job import SAVE_EVERY, UPDATES, Job, read_log, seeing_step, train_to_end
 from tests.faults.saves import folder_problem, operations_of
