@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.faults import damage, kills, refusals, replay, saves, signals
+from tests.faults import damage, data_faults, errors, hooks, kills, refusals, replay, saves, sharing, signals
 from tests.faults.campaign import Campaign, Trials
 
 
@@ -36,4 +36,13 @@ FAULTS: dict[str, Fault] = {
     "F15": Fault(
         "NaN and infinity in the loss or a gradient, at the first and the last update and after a resume", refusals.not_finite
     ),
+    "F9": Fault(
+        "a file operation fails: no space, I/O error, read-only, no descriptors, interrupted, short write", errors.disk_errors
+    ),
+    "F10": Fault("RLIMIT_FSIZE at ten sizes", errors.files_limited),
+    "F16": Fault("an exception or an interrupt in each hook of a callback", hooks.raised),
+    "F18": Fault("no memory in the step, while the state is copied, or while a checkpoint is read", errors.out_of_memory),
+    "F17": Fault("the dataset raises, exits, dies, hangs, or returns what is no sample", data_faults.data_faults),
+    "F19": Fault("two processes on one folder: together, later, holder killed, stopped, moved away from", sharing.shared),
+    "F22": Fault("clocks jump, stand still, are NaN; the files' times are equal or reversed", sharing.clocks),
 }
