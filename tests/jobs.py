@@ -193,6 +193,41 @@ def with_hidden_state_in_the_step() -> Job:
     return plain(step=warming())
 
 
+class Growing(nn.Module):
+    """Fault: how much a layer counts depends on numbers that are in no state_dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.calls = nn.Linear(2, 1), 0
+        self.scale: Tensor
+        self.register_buffer("scale", torch.zeros(()), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.calls += 1
+            self.scale = self.scale + 0.1
+        out: Tensor = self.linear(x) * self.scale
+        return out
+
+
+def with_unsaved_numbers_in_the_model() -> Job:
+    return plain(model=Growing)
+
+
+class Counting(nn.Linear):
+    """No fault: a module that counts, and nothing depends on it."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(x)
+
+
+def with_a_count_for_curiosity() -> Job:
+    return plain(model=lambda: Counting(2, 1))
+
+
 def normed() -> nn.Module:
     return nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 1))
 

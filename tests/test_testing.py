@@ -198,6 +198,13 @@ def test_what_a_forgetful_callback_does_to_the_run_is_found_too(in_process: list
     assert "The loss was equal" in report.advice
 
 
+def test_numbers_in_a_model_that_no_checkpoint_holds_are_named_where_they_matter(in_process: list[Assignment]) -> None:
+    report = verify_resume(jobs.with_unsaved_numbers_in_the_model, check=False)
+    assert (report.differences[0].path, report.differences[0].update) == ("loss", 3)
+    assert "no checkpoint holds it: scale, calls." in report.advice
+    assert verify_resume(jobs.with_a_count_for_curiosity).equal
+
+
 def test_a_fault_may_be_ignored_by_its_path(in_process: list[Assignment]) -> None:
     report = verify_resume(jobs.with_a_forgetful_callback, ignore=["*attributes/forgetful/seen"])
     assert report.equal
