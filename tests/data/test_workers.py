@@ -128,6 +128,14 @@ def test_a_worker_that_dies_is_an_error_that_names_its_samples() -> None:
         list(ahead)
 
 
+def test_a_worker_that_dies_is_told_of_where_a_batch_is_waited_for_and_nowhere_else() -> None:
+    ahead = batches(die_at_4, workers=2).epoch(0)
+    next(ahead)
+    time.sleep(0.5)  # the update that is under way when the signal comes
+    with pytest.raises(DataError, match="a worker process failed"):
+        list(ahead)
+
+
 def hang_at_4(index: int) -> int:
     if index == 4:
         time.sleep(60)

@@ -6,11 +6,13 @@ import multiprocessing
 import multiprocessing.reduction
 import signal
 import sys
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from types import FrameType
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -76,7 +78,9 @@ class Processes:
         """
         plan, loader = self._idle.pop() if self._idle else self._started()
         plan.requests = iter(requests)
+        earlier = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
         made = iter(loader)
+        _hold_deaths_back(earlier)
         finished = False
         try:
             while (batch := _next(made, plan)) is not _END:
@@ -175,12 +179,55 @@ def _check_travels(batch: Any) -> None:
 def _next(made: Iterator[Any], plan: _Plan) -> Any:
     """Return the next batch, or _END."""
     try:
-        batch = next(made, _END)
+        _deaths.waits = True
+        try:
+            _deaths.check()
+            batch = next(made, _END)
+        finally:
+            _deaths.waits = False
     except Exception as error:
         raise DataError(f"a worker process failed while making {plan.place()}: {error}") from error
     if isinstance(batch, _Failure):
         raise DataError(f"{batch.message}\n\nIn the worker process:\n{batch.traceback}")
     return batch
+
+
+class _Deaths:
+    """torch hears of a worker's death by SIGCHLD, and raises wherever the main thread is then: in the middle of an update, say.
+
+    Here it raises where a batch is waited for, and nowhere else.
+    """
+
+    def __init__(self) -> None:
+        self.waits = self.missed = False
+        self.raise_for: Callable[[int, FrameType | None], Any] | None = None
+        self.earlier: object = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.waits and self.raise_for is not None:
+            self.raise_for(number, frame)  # which calls the earlier handler too
+            return
+        self.missed = True
+        if callable(self.earlier):
+            self.earlier(number, frame)
+
+    def check(self) -> None:
+        """Raise for a death that came while nobody waited."""
+        if self.missed and self.raise_for is not None:
+            self.missed = False
+            self.raise_for(signal.SIGCHLD, None)
+
+
+_deaths = _Deaths()
+
+
+def _hold_deaths_back(earlier: object) -> None:
+    """Put our handler in the place of torch's, which was set just now where there had been an earlier one."""
+    main = threading.current_thread() is threading.main_thread()  # elsewhere torch hears nothing either
+    handler = signal.getsignal(signal.SIGCHLD) if main and hasattr(signal, "SIGCHLD") else None
+    if callable(handler) and str(getattr(handler, "__module__", "")).startswith("torch.utils.data"):
+        _deaths.raise_for, _deaths.earlier = handler, earlier
+        signal.signal(signal.SIGCHLD, _deaths)
 
 
 def _end(iterator: object) -> None:
