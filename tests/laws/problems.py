@@ -128,3 +128,25 @@ class LossSum(Callback):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.total, self.calls = state["total"], state["calls"]
+
+
+class MovingAverage(Callback):
+    """A user's own average of the weights: state that is tensors, made at the first update."""
+
+    def __init__(self, decay: float = 0.9) -> None:
+        self.decay = decay
+        self.average: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def on_step_end(self, run: Run[Any, Any], event: Stepped) -> None:
+        for name, parameter in run.model.named_parameters():
+            if name in self.average:
+                self.average[name].lerp_(parameter, 1 - self.decay)
+            else:
+                self.average[name] = parameter.detach().clone()
+
+    def state(self) -> Mapping[str, Any]:
+        return {"average": dict(self.average)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.average = {name: tensor.clone() for name, tensor in state["average"].items()}

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, ReduceLROnPlateau, StepLR
 
-from tests.laws.problems import OPTIMIZERS, LossSum, copied, difference, dropout_network, table
+from tests.laws.problems import OPTIMIZERS, LossSum, MovingAverage, copied, difference, dropout_network, table
 from torchflow import (
     Checkpoints,
     EarlyStopping,
@@ -89,7 +89,7 @@ class Setting:
             scheduler=SCHEDULES[self.schedule],
             accumulate=self.accumulate,
             clip_norm=1.0,
-            callbacks=[EarlyStopping("valid/loss", patience=self.patience, restore_best=True), LossSum()],
+            callbacks=[EarlyStopping("valid/loss", patience=self.patience, restore_best=True), LossSum(), MovingAverage()],
             checkpoints=checkpoints,
             progress=False,
             seed=self.seed,
