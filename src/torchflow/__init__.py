@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 
 from torchflow import data, errors, metrics
 from torchflow.callbacks.checkpoints import Checkpoints
-from torchflow.callbacks.early_stopping import EarlyStopping
 from torchflow.callbacks.history import History
 from torchflow.callbacks.progress_bar import ProgressBar
 from torchflow.events import (
@@ -50,12 +49,17 @@ from torchflow.step import Outputs, Step, supervised
 from torchflow.trainer import Result, Trainer
 
 if TYPE_CHECKING:
+    from torchflow.callbacks.early_stopping import EarlyStopping
     from torchflow.checkpoint import load_model, save_model
     from torchflow.checkpoint.foreign import import_torch
 
 __getattr__ = importing(
     __name__,
-    {"torchflow.checkpoint": ("load_model", "save_model"), "torchflow.checkpoint.foreign": ("import_torch",)},
+    {
+        "torchflow.callbacks.early_stopping": ("EarlyStopping",),
+        "torchflow.checkpoint": ("load_model", "save_model"),
+        "torchflow.checkpoint.foreign": ("import_torch",),
+    },
 )
 
 __version__ = "0.1.0"

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torchflow.callbacks.checkpoints import Checkpoints
-from torchflow.callbacks.early_stopping import EarlyStopping
 from torchflow.callbacks.history import Best, History
 from torchflow.callbacks.progress_bar import ProgressBar
-from torchflow.callbacks.stopping_rule import Judged, Rule, judge
 from torchflow.hooks import Callback, Stop
+from torchflow.lazy import importing
+
+if TYPE_CHECKING:
+    from torchflow.callbacks.early_stopping import EarlyStopping
+    from torchflow.callbacks.stopping_rule import Judged, Rule, judge
+
+__getattr__ = importing(
+    __name__,
+    {
+        "torchflow.callbacks.early_stopping": ("EarlyStopping",),
+        "torchflow.callbacks.stopping_rule": ("Judged", "Rule", "judge"),
+    },
+)
 
 __all__ = ["Best", "Callback", "Checkpoints", "EarlyStopping", "History", "Judged", "ProgressBar", "Rule", "Stop", "judge"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,11 +18,13 @@ from torchflow.data.order import LookedUp, Order, algorithm_of, order_of
 from torchflow.data.sources import Source, guarded
 from torchflow.data.streams import StreamBatches
 from torchflow.data.views import Select
-from torchflow.data.workers import Processes, Request, read_ahead
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
 from torchflow.randomness import Keys
 from torchflow.tree import map_leaves
 from torchflow.types import State, T_co
+
+if TYPE_CHECKING:
+    from torchflow.data.workers import Processes, Request
 
 
 class Batches(Protocol[T_co]):
@@ -189,13 +191,17 @@ class DatasetBatches:
         if self._workers and self._source.foreign:
             yield from self._in_processes(epoch, cuts)
         elif self._workers:
-            yield from read_ahead(lambda cut: self._make(cut[0], _repeated(draw, *cut)), cuts, self._workers)
+            from torchflow.data.workers import read_ahead  # noqa: PLC0415  (most runs read inline, and need none of it)
+
+            yield from read_ahead(lambda cut: self._make(cut[0], draw.repeated(*cut)), cuts, self._workers)
         else:
             make = self._make
             for indices, repeats in cuts:
-                yield make(indices, draw if repeats is None else _repeated(draw, indices, repeats))
+                yield make(indices, draw if repeats is None else draw.repeated(indices, repeats))
 
     def _in_processes(self, epoch: int, cuts: Iterator[tuple[Tensor, Tensor | None]]) -> Iterator[Any]:
+        from torchflow.data.workers import Processes, Request  # noqa: PLC0415  (most runs read inline, and need none of it)
+
         if self._processes is None:
             self._source.prepare()  # what is done once is done here, not once in every worker
             self._processes = Processes(self._answer, self._workers)
@@ -206,7 +212,7 @@ class DatasetBatches:
         """Return the batch of a request, in a worker process."""
         indices = torch.tensor(request.indices)
         repeats = None if request.repeats is None else torch.tensor(request.repeats)
-        return self._make(indices, _repeated(Draw(self._keys, request.epoch), indices, repeats))
+        return self._make(indices, Draw(self._keys, request.epoch).repeated(indices, repeats))
 
     def _standard(self, indices: Tensor, draw: Draw) -> Any:
         """Return a batch of samples that Python made, which may be bare text."""
@@ -230,10 +236,6 @@ class DatasetBatches:
             key = self._keys("order", epoch) if self._cutting.shuffle else None
             latest = self._latest = (epoch, order_of(self._cutting.length, key))
         return latest[1]
-
-
-def _repeated(draw: Draw, indices: Tensor, repeats: Tensor | None) -> Draw:
-    return draw if repeats is None else Draw(draw.keys, draw.epoch, indices, repeats)
 
 
 def _pinned(leaf: Any) -> Any:

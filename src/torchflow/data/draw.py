@@ -47,6 +47,10 @@ class Draw:
         keys, epoch, node = self.keys, self.epoch, self.node
         return [keys("sample", epoch, root, repeat, node) for root, repeat in zip(roots, repeats, strict=True)]
 
+    def repeated(self, indices: Tensor, repeats: Tensor | None) -> Draw:
+        """Return the draw of a batch's indices with their repeats, where any is not 0."""
+        return self if repeats is None else Draw(self.keys, self.epoch, indices, repeats)
+
     def rooted(self, indices: Tensor) -> Draw:
         """Return this draw with its roots written down: a node calls it before it changes the indices."""
         return self if self.roots is not None else Draw(self.keys, self.epoch, indices, self.repeats, self.node)

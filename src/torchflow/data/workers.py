@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.reduction
+import os
 import signal
 import sys
 import threading
@@ -193,26 +194,21 @@ def _next(made: Iterator[Any], plan: _Plan) -> Any:
 
 
 class _Deaths:
-    """torch hears of a worker's death by SIGCHLD, and raises wherever the main thread is then: in the middle of an update, say.
+    """At SIGCHLD torch raises wherever the main thread is, in the middle of an update, say; here, only where a batch is waited for."""
 
-    Here it raises where a batch is waited for, and nowhere else.
-    """
-
-    def __init__(self) -> None:
-        self.waits = self.missed = False
-        self.raise_for: Callable[[int, FrameType | None], Any] | None = None
-        self.earlier: object = None
+    waits = missed = False
+    raise_for: Callable[[int, FrameType | None], Any] | None = None
+    earlier: object = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.waits and self.raise_for is not None:
             self.raise_for(number, frame)  # which calls the earlier handler too
-            return
-        self.missed = True
-        if callable(self.earlier):
-            self.earlier(number, frame)
+        else:
+            self.missed = True
+            if callable(self.earlier):
+                self.earlier(number, frame)
 
     def check(self) -> None:
-        """Raise for a death that came while nobody waited."""
         if self.missed and self.raise_for is not None:
             self.missed = False
             self.raise_for(signal.SIGCHLD, None)
@@ -239,6 +235,9 @@ def _end(iterator: object) -> None:
 
 def _begin(worker: int) -> None:
     """Leave the keyboard to the main process, which may want to finish its update; SIGTERM is torch's own by now."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:
+        os._exit(1)  # it was killed while it started this worker; torch's own watch would take whoever adopted us for it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
