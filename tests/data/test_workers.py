@@ -128,10 +128,18 @@ def test_a_worker_that_dies_is_an_error_that_names_its_samples() -> None:
         list(ahead)
 
 
+def die_at_30_a_little_later(index: int) -> int:
+    if index == 30:
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return index
+
+
 def test_a_worker_that_dies_is_told_of_where_a_batch_is_waited_for_and_nowhere_else() -> None:
-    ahead = batches(die_at_4, workers=2).epoch(0)
-    next(ahead)
-    time.sleep(0.5)  # the update that is under way when the signal comes
+    ahead = batches(die_at_30_a_little_later, length=90, workers=2).epoch(0)
+    for _ in range(8):
+        next(ahead)  # by now both workers are at work on the batches after the tenth
+    time.sleep(1)  # the update that is under way when the signal comes
     with pytest.raises(DataError, match="a worker process failed"):
         list(ahead)
 

@@ -179,10 +179,12 @@ def newest_by_time() -> None:
 BREAKS: dict[str, tuple[Callable[[], None], ...]] = {
     "F1": (no_optimizer_state, forward_not_keyed, validated_dropped),
     "F2": (publish_in_place,),
+    "F3": (publish_in_place,),
     "F4": (samples_not_keyed,),
     "F7": (one_batch_ahead,),
     "F8": (not_synced, publish_in_place),
     "F9": (report_before_the_disk,),
+    "F10": (report_before_the_disk,),
     "F11": (no_hashes,),
     "F12": (no_hashes,),
     "F13": (unpickle,),

@@ -52,7 +52,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "F10": Fault("RLIMIT_FSIZE at ten sizes", errors.files_limited),
     "F11": Fault("every file cut, lengthened, deleted, swapped, or replaced by a folder, link, pipe, device", damage.damaged),
-    "F12": Fault("one random bit flipped anywhere in the run's folder", damage.flipped),
+    "F12": Fault("one random bit flipped anywhere in the newest checkpoint or in run.json", damage.flipped),
     "F13": Fault("malicious files with right hashes, and mutations of a checkpoint with right hashes", damage.hostile),
     "F14": Fault("another model, optimizer, schedule, data, seed or callbacks: refused, nothing touched", refusals.changed),
     "F15": Fault(

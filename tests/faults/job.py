@@ -206,9 +206,8 @@ def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def train_to_end(job: Job) -> None:
     """What a child does: train, or go on, and write the result down."""
     found = run_job(job)
-    partial = job.folder / "result.part"
-    partial.write_text(json.dumps(found))
-    partial.rename(job.folder / "result")
+    (job.folder / "result.part").write_text(json.dumps(found))
+    (job.folder / "result.part").rename(job.folder / "result")
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def _judge(
     elif done and number == signal.SIGUSR1 and place != "at random" and not _extra(reports):
         wrong = f"nothing was saved but {reports}"
     survived = trials.count(
-        f"{number.name} {place}", wrong, folder_problem(job.runs, reports), None if done and status == 0 else campaign.finished(job)
+        f"{number.name} {place}", wrong, folder_problem(job.runs, reports), campaign.compared(job) if done else campaign.finished(job)
     )
     if done:
         trials.notes[:] = [f"{1 + int(trials.notes[0].split()[0]) if trials.notes else 1} after the end, or to save and go on"]
