@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -167,16 +166,12 @@ class DatasetBatches:
             "kind": "dataset",
             "type": self._source.lineage,
             "length": cutting.length,
-            "content": self._content,
+            "content": content_of(self._source, self._keys),
             "batches": cutting.batches,
             "batch_size": cutting.size,
             "last_batch": cutting.last,
             "order": algorithm_of(cutting.length, cutting.shuffle),
         }
-
-    @cached_property
-    def _content(self) -> str | None:
-        return content_of(self._source, self._keys)
 
     def close(self) -> None:
         """End the worker processes."""
