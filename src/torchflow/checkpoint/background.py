@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 
@@ -45,7 +46,8 @@ class BackgroundSave:
             CheckpointError: It failed; raised once.
         """
         if self._thread is not None:
-            self._thread.join()
+            with contextlib.suppress(RuntimeError):  # a second SIGINT came before it was started: nothing is being written
+                self._thread.join()
             self._thread = None
         error, self._error = self._error, None
         if error is not None:
