@@ -18,6 +18,8 @@ from tests.faults.job import SAVE_EVERY, UPDATES, Job, read_log, seeing_step, tr
 from tests.faults.saves import folder_problem, operations_of
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+OPENING = 10
+"""The file operations before the first save, when the run does not listen yet."""
 STATUSES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 0}
 
 
@@ -29,7 +31,7 @@ def signalled(campaign: Campaign) -> Trials:
         for _ in range(repeats):
             _by_parent(campaign, trials, number, source, twice=False)
         for _ in range(max(1, repeats // 2)):
-            _by_itself(campaign, trials, number, "in a save", _in_a_save(number, source.randrange(8, operations)))
+            _by_itself(campaign, trials, number, "in a save", _in_a_save(number, source.randrange(OPENING, operations)))
         for _ in range(max(1, repeats // 6)):
             _by_itself(campaign, trials, number, "in a validation", _in_a_validation(number, source.randint(1, 4)))
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -95,15 +97,19 @@ def _judge(
     _, reached, _ = read_log(job.folder)
     reports = reported(job.folder / "reports")
     done = (job.folder / "result").exists()  # then the signal came too late to be heard by the run
+    late = done or reports[-1:] == [UPDATES]  # or it came when the run was over, and its result not yet written down
     wrong = None
-    if not done and status != STATUSES[number]:
+    if not late and status != STATUSES[number]:
         wrong = f"status {status} instead of {STATUSES[number]}: {said(job.folder)}"
-    elif not done and not second and reports[-1] != reached[-1]:
-        wrong = f"update {reached[-1]} was finished, and {reports[-1]} was the last save"
+    elif not late and not second and reports[-1:] != reached[-1:]:
+        wrong = f"update {reached[-1:]} was finished, and {reports[-1:]} was the last save"
     elif done and number == signal.SIGUSR1 and place != "at random" and not _extra(reports):
         wrong = f"nothing was saved but {reports}"
     survived = trials.count(
-        f"{number.name} {place}", wrong, folder_problem(job.runs, reports), campaign.compared(job) if done else campaign.finished(job)
+        f"{number.name} {place}",
+        wrong,
+        folder_problem(job.runs, reports),
+        campaign.compared(job) if done else campaign.finished(job),
     )
     if done:
         trials.notes[:] = [f"{1 + int(trials.notes[0].split()[0]) if trials.notes else 1} after the end, or to save and go on"]
