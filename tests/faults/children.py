@@ -12,6 +12,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 FAILED = 70
 """The status of a child that ended with an exception."""
 PATIENCE = 60.0
@@ -38,6 +40,8 @@ def start(function: Callable[[], object], folder: Path) -> int:
         os.dup2(words, 2)
         faulthandler.enable()  # a child that hangs is asked with SIGABRT where
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        # After a fork torch makes its pool of threads anew at the first call, and two threads that call at once find none.
+        torch.set_num_threads(1)
         status = _called(function)
     except KeyboardInterrupt:  # a second one, on the way out
         status = 128 + signal.SIGINT
