@@ -60,6 +60,7 @@ DATA_FACE = [
     "Categorized",
     "Dataset",
     "Draw",
+    "Field",
     "FittedEncoder",
     "Schema",
     "Standardize",

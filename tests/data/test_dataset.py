@@ -221,7 +221,7 @@ def test_iteration_is_lazy_where_python_makes_the_samples() -> None:
 def test_the_schema_follows_choices_and_ends_at_changes() -> None:
     frame = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": [1, 2, 3, 4]})
     dataset = data.from_frame(frame, target="b")
-    schema = data.Schema(("a",), ("b",))
+    schema = data.Schema.of_columns(("a",), ("b",))
     everything = (
         dataset,
         dataset.take(2),

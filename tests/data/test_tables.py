@@ -33,7 +33,7 @@ def test_tables_of_numbers_become_pairs(tmp_path: Path, text: str) -> None:
     assert x.tolist() == [[1, 2], [4, 5]]
     assert y.tolist() == [[3], [6]]
     assert x.dtype == y.dtype == torch.float32
-    assert dataset.schema == data.Schema(("a", "b"), ("y",))
+    assert dataset.schema == data.Schema.of_columns(("a", "b"), ("y",))
     assert dataset[0][0].shape == (2,)
 
 

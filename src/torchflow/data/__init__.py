@@ -10,7 +10,7 @@ from torchflow.data.dataset import Dataset
 from torchflow.data.draw import Draw
 from torchflow.data.factories import from_arrays, from_function, from_iterable, from_tensors
 from torchflow.data.interop import as_dataset
-from torchflow.data.sources import Schema
+from torchflow.data.schema import Field, Schema
 from torchflow.lazy import importing
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ __all__ = [
     "Categorized",
     "Dataset",
     "Draw",
+    "Field",
     "FittedEncoder",
     "Schema",
     "Standardize",

@@ -14,7 +14,8 @@ from torchflow.data import splits
 from torchflow.data.draw import Draw, first_draw
 from torchflow.data.maps import Cache, Filter, Map, MapBatch, MapRandom
 from torchflow.data.order import pieces
-from torchflow.data.sources import Schema, Source
+from torchflow.data.schema import Schema
+from torchflow.data.sources import Source
 from torchflow.data.views import Concat, Repeat, Select, Slice, Zip
 from torchflow.data.windows import Windows
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
@@ -45,7 +46,7 @@ class Dataset(Generic[T]):
 
     @property
     def schema(self) -> Schema | None:
-        """The names of a table's columns, as long as samples are only chosen and not changed; None otherwise."""
+        """What a sample is, as long as samples are only chosen and not changed; None where nobody knows."""
         return self._source.schema
 
     def __len__(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,22 +12,10 @@ from torch import Tensor
 
 from torchflow.data.collate import collate, copied, rows
 from torchflow.data.draw import Draw
+from torchflow.data.schema import Schema
 from torchflow.errors import DataError
 from torchflow.randomness import preserved, seed_globals
 from torchflow.tree import leaves, map_leaves
-
-
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """The names of a table's columns.
-
-    Args:
-        features: What is learnt from, in the order of x.
-        target: What is learnt, in the order of y.
-    """
-
-    features: tuple[str, ...]
-    target: tuple[str, ...]
 
 
 class Source(ABC):

@@ -59,7 +59,7 @@ def from_frame(
     odd = [name for name in names if not isinstance(name, str)]
     if odd:
         raise TableError(f"the frame has a column named {arguments.shown(odd[0])}. Name columns by text: frame.columns = [...].")
-    schema = schema_of("the frame", names, target, features)
+    schema = schema_of("the frame", names, target, features, dtype=kind)
     x = np.stack([_column(frame, name) for name in schema.features], axis=1)
     y = np.stack([_column(frame, name) for name in schema.target], axis=1)
     if not len(x):

@@ -9,13 +9,15 @@ from difflib import get_close_matches
 import torch
 
 from torchflow import arguments
-from torchflow.data.sources import Schema
+from torchflow.data.schema import Schema
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, TableError
 
 GAPS = frozenset({"", "na", "n/a", "nan", "null", "none", "-", "?", "<na>", "#n/a"})
 
 
-def schema_of(place: str, header: Sequence[str], target: object, features: object, hint: str = "") -> Schema:
+def schema_of(
+    place: str, header: Sequence[str], target: object, features: object, hint: str = "", dtype: torch.dtype = torch.float32
+) -> Schema:
     """Return the columns to read out of those that a table has.
 
     Args:
@@ -24,6 +26,7 @@ def schema_of(place: str, header: Sequence[str], target: object, features: objec
         target: One name, or several.
         features: Names, or None for all columns but the target.
         hint: What to add where a column is missing.
+        dtype: The dtype of the numbers.
 
     Raises:
         ArgumentTypeError: Names that are no text.
@@ -45,7 +48,7 @@ def schema_of(place: str, header: Sequence[str], target: object, features: objec
         raise ArgumentValueError(f"{sorted(both)[0]!r} is the target and a feature at once. Leave it out of features.")
     if not chosen:
         raise ArgumentValueError(f"no column of {place} is left for features. Name at least one column that is not the target.")
-    return Schema(chosen, targets)
+    return Schema.of_columns(chosen, targets, dtype)
 
 
 def checked_dtype(dtype: object) -> torch.dtype:
