@@ -16,7 +16,7 @@ GAPS = frozenset({"", "na", "n/a", "nan", "null", "none", "-", "?", "<na>", "#n/
 
 
 def schema_of(
-    place: str, header: Sequence[str], target: object, features: object, hint: str = "", dtype: torch.dtype = torch.float32
+    place: str, header: Sequence[str], target: object, features: object, *, hint: str = "", dtype: torch.dtype = torch.float32
 ) -> Schema:
     """Return the columns to read out of those that a table has.
 

@@ -57,7 +57,7 @@ def from_csv(
     names = [name.strip() for name in header]
     if not any(names):
         raise TableError(f"{file} is empty. It needs a header line with the names of its columns.")
-    schema = schema_of(str(file), names, target, features, _delimiter_hint(names, delimiter), kind)
+    schema = schema_of(str(file), names, target, features, hint=_delimiter_hint(names, delimiter), dtype=kind)
     wanted = [names.index(name) for name in (*schema.features, *schema.target)]
     numbers = _numbers(file, names, wanted, lines)
     if not len(numbers):
