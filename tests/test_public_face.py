@@ -41,6 +41,7 @@ FACE = [
     "Stepped",
     "Stop",
     "Trainer",
+    "Updates",
     "Validated",
     "data",
     "errors",

@@ -137,7 +137,7 @@ def _events(run: Run[Any, Any], limits: Limits) -> Generator[Event, None, None]:
 def _epoch(run: Run[M, B], limits: Limits) -> Iterator[Event]:
     """Train from where the progress stands to the end of its epoch, or until the run is over."""
     run.randomness.probe()
-    with contextlib.closing(_windows(run)) as windows:
+    with contextlib.closing(_windows(run) if run.compiled is None else run.compiled.windows(run, _windows)) as windows:
         if run.epoch_started < run.progress.epoch:
             run.epoch_started = run.progress.epoch
             yield _report(run, "on_epoch_start", EpochStarted(run.progress))
@@ -149,7 +149,9 @@ def _epoch(run: Run[M, B], limits: Limits) -> Iterator[Event]:
             yield from _boundary(run, last=window is None)
         while window is not None and _over(run, limits) is None:
             batches, last = window
-            yield _report(run, "on_step_end", _update(run, batches))
+            together = None if isinstance(batches, list) else run.compiled
+            stepped = _update(run, batches) if together is None else together.update(run, batches, _update)
+            yield _report(run, "on_step_end", stepped)
             if last or run.watched:
                 yield from _boundary(run, last)
             window = next(windows, None)  # after the last, this finds data that gives more than it says

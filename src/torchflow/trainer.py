@@ -36,6 +36,7 @@ from torchflow.saving import Resume, identity, schedule_identity
 from torchflow.schedule import Schedule, SchedulerRecipe
 from torchflow.step import Outputs, Step
 from torchflow.types import B, Data, M, OptimizerRecipe
+from torchflow.updates import Updates
 
 NONFINITE = ("raise", "skip")
 
@@ -83,6 +84,8 @@ class Trainer(Generic[M, B]):
             no parameter is touched by it.
         device: ``"auto"``, a name such as ``"cuda:0"``, or a device.
         precision: ``"float32"``: the dtypes of the model and the data as they are.
+        compile: True makes every update, from the forward pass to the optimizer's step, by one call of compiled code;
+            ``Updates(32)`` makes 32 by one call, which are one event. Results agree with uncompiled ones to rounding.
         deterministic: True holds torch to deterministic kernels during every call and refuses others; None does so on the
             CPU and only warns; False leaves torch as it is.
         seed: The seed of every random stream of a run, but for first weights that were made before.
@@ -109,6 +112,7 @@ class Trainer(Generic[M, B]):
         nonfinite: str = "raise",
         device: str | torch.device = "auto",
         precision: str = "float32",
+        compile: bool | Updates = False,
         deterministic: bool | None = None,
         seed: int = 0,
     ) -> None:
@@ -139,6 +143,7 @@ class Trainer(Generic[M, B]):
             deterministic=None if deterministic is None else arguments.flag("deterministic", deterministic),
             device=resolve(device),
             seed=arguments.seed("seed", seed),
+            group=_group_size(compile),
         )
 
     def fit(
@@ -331,6 +336,10 @@ class Trainer(Generic[M, B]):
             plan=plan,
             custom_update=self._update,
         )
+        if choices.group is not None:
+            from torchflow.compiled import CompiledUpdates  # noqa: PLC0415  (most runs are not compiled)
+
+            run.compiled = CompiledUpdates(choices.group)
         created = identity(run)
         run.schedulings = building.build_schedulings(self._scheduler, optimizers, plan, run.streams)
         run.identity = {**created, "schedulers": schedule_identity(run)}
@@ -376,6 +385,13 @@ def _drained(run: Run[Any, Any], limits: Limits) -> str:
     finished = deque(every, maxlen=1).pop()
     assert isinstance(finished, Finished)
     return finished.reason
+
+
+def _group_size(choice: object) -> int | None:
+    """Return how many updates one call of compiled code makes, or None."""
+    if isinstance(choice, Updates):
+        return choice.size
+    return 1 if arguments.flag("compile", choice, hint="Or Updates(32).") else None
 
 
 def _recipes(name: str, choice: Any, kind: type) -> Any:
