@@ -50,11 +50,11 @@ def update(run: Run[M, B], batches: list[B]) -> Stepped:
 
 def _update(run: Run[M, B], batches: list[B]) -> Stepped:
     """Make one update; the run is settled when its callbacks have seen it."""
-    before, device = run.progress, run.choices.device
+    before, device, layout = run.progress, run.choices.device, run.choices.memory_format
     rates = {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in run.optimizers.items()}
     run.settled, skipped = False, 0
     try:
-        moved = [move(batch, device) for batch in batches]
+        moved = [move(batch, device, layout) for batch in batches]
         parts = standard_update(run, moved) if run.custom_update is None else custom_update(run, moved)
     except NotFinite as found:
         parts, skipped = dropped(run, found, batches), 1
@@ -195,7 +195,7 @@ def _validate(run: Run[M, B]) -> Event:
     values: dict[str, float] = {}
     for name, batches in run.validations.items():
         key = evaluation_key(run.keys, name, run.progress.updates)
-        metrics = evaluate_batches(run.step, run.model, batches, device=run.choices.device, key=key)
+        metrics = evaluate_batches(run.step, run.model, batches, where=run.choices, key=key)
         values |= {f"{name}/{metric}": value for metric, value in metrics.items()}
     run.settled = False
     run.validated_metrics = values

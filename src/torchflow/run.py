@@ -38,6 +38,7 @@ class Choices:
     deterministic: bool | None
     device: torch.device
     seed: int
+    memory_format: torch.memory_format | None = None
     group: int | None = None
     """Updates of one call of compiled code; None where updates are not compiled."""
 

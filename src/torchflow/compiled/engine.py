@@ -114,7 +114,7 @@ class CompiledUpdates:
         run.settled = False
         run.randomness.seed(before.updates, 0, run.accelerator)
         with torch.no_grad(), Rates(run, group.updates, self._rates) as rates:
-            made, reports = ready([*move(group.stacked, run.choices.device), rates.stacked])
+            made, reports = ready([*_placed(run, group), rates.stacked])
             if finite := bool(reports[-1].all().item()):
                 torch._foreach_copy_(ready.carried, made)
             else:
@@ -147,14 +147,21 @@ class CompiledUpdates:
     def _compiled(self, run: Run[Any, Any], values: Values, group: Group) -> tuple[Captured, Machine]:
         with Rates(run, group.updates) as rates:
             rates.undo()
-        window = [move(batch, run.choices.device) for batch in group.window(0)]
+        window = [move(batch, run.choices.device, run.choices.memory_format) for batch in group.window(0)]
         captured = capture(run, values, window, rates.stacked[0])
-        stacked = move(group.stacked, run.choices.device)
         try:
-            return captured, compile_updates(captured, values.live(), [*stacked, rates.stacked])
+            return captured, compile_updates(captured, values.live(), [*_placed(run, group), rates.stacked])
         except Exception as error:
             said = (str(error).strip().splitlines() or [""])[0]
             raise Uncapturable(f"the compiler failed ({type(error).__name__}: {said})") from error
+
+
+def _placed(run: Run[Any, Any], group: Group) -> tuple[Tensor, ...]:
+    """Return the batches of a group on the run's device, each in the layout that it would have by itself."""
+    device, layout = run.choices.device, run.choices.memory_format
+    if layout is None:
+        return move(group.stacked, device)
+    return tuple(torch.unflatten(move(leaf.flatten(0, 1), device, layout), 0, leaf.shape[:2]) for leaf in group.stacked)
 
 
 def _signature(run: Run[Any, Any], group: Group) -> Any:
