@@ -42,7 +42,7 @@ pytest: $(VENV)/.test-installed  ## Run the tests and the examples, with branch 
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 bench: $(VENV)/.examples-installed  ## Measure what a run costs over a loop by hand, and what saving costs
-	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python -m benchmarks.speed --threads 1,2
 	$(BIN)/python benchmarks/saving.py
 
 faults: $(VENV)/.test-installed  ## Kill, damage and starve a training some thousand times, and write the table of docs/reliability.rst
