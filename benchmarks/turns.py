@@ -108,7 +108,9 @@ class Gated(Player):
         return Lap(float(answer["seconds"]), float(answer["loss"]))
 
     def close(self) -> None:
-        """End the process."""
+        """End the process; calling it again does nothing."""
+        if self._errors.closed:
+            return
         os.close(self._say)  # at its gate it reads the end of the file, and leaves
         os.close(self._hear)
         try:

@@ -106,8 +106,8 @@ def _perceptron() -> nn.Module:
 def _convolutions() -> nn.Module:
     def make() -> nn.Module:
         return nn.Sequential(
-            *(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU()),
-            *(nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Flatten(), nn.Linear(64 * 8 * 8, 10)),
         )

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from torch import nn
@@ -74,12 +75,24 @@ class Contestant:
 
 
 _SHORT = {"W1": 500, "W2": 200}
+_JAX = "another compiler's arithmetic"
 _OWN = "benchmarks.contestants.flow"
 
 
-def _peer(name: str, module: str, needs: str, workloads: tuple[str, ...] = ALL, **rest: object) -> Contestant:
-    place = module if ":" in module else f"benchmarks.contestants.{module}:train"
-    return Contestant(name, place, workloads, gated=True, needs=needs, peer=True, updates=_SHORT, **rest)  # type: ignore[arg-type]
+def _peer(
+    name: str,
+    module: str,
+    needs: str,
+    workloads: tuple[str, ...] = ALL,
+    *,
+    tolerance: float = 1e-4,
+    why: str = "",
+    choices: Mapping[str, object] = MappingProxyType({}),
+    updates: Mapping[str, int] = MappingProxyType(_SHORT),
+) -> Contestant:
+    """Return a library of the peers' environment."""
+    place = f"benchmarks.contestants.peers.{module}:train"
+    return Contestant(name, place, workloads, True, needs, True, tolerance, why, choices, updates)
 
 
 CONTESTANTS: tuple[Contestant, ...] = (
@@ -94,4 +107,15 @@ CONTESTANTS: tuple[Contestant, ...] = (
     Contestant("torchflow-compile", f"{_OWN}:compiled", gated=True, choices={"updates": 1}),
     Contestant("torchflow-compile-32", f"{_OWN}:compiled", ("W1", "W2", "W4"), gated=True, choices={"updates": 32}),
     Contestant("torchflow-compile-epoch", f"{_OWN}:compiled", ("W1", "W2", "W4"), gated=True, choices={"updates": "epoch"}),
+    _peer("lightning-bare", "lightning", "lightning", ("W1", "W2", "W3"), choices={"bare": True}),
+    _peer("lightning", "lightning", "lightning", choices={"bare": False}),
+    _peer("ignite", "ignite", "ignite"),
+    _peer("skorch", "skorch", "skorch"),
+    _peer("accelerate", "accelerate", "accelerate"),
+    _peer("poutyne", "poutyne", "poutyne"),
+    _peer("fastai", "fastai", "fastai"),
+    _peer("transformers", "transformers", "transformers"),
+    _peer("keras", "keras", "keras", tolerance=1e-2, why="its own optimizers"),
+    _peer("jax-step", "jax", "jax", ("W1", "W2", "W3"), choices={"scan": False}, tolerance=1e-2, why=_JAX, updates={}),
+    _peer("jax-scan", "jax", "jax", ("W1", "W2"), choices={"scan": True}, tolerance=1e-2, why=_JAX, updates={}),
 )
