@@ -14,6 +14,7 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -58,11 +59,25 @@ def measure(what: str, contestants: Sequence[Contestant], *, threads: int, round
 
 
 def _started(what: str, contestants: Sequence[Contestant], *, threads: int, rounds: int, peers: Path) -> list[Player]:
-    """Start every contestant that can take part; those in processes of their own start one after the other."""
-    players: list[Player] = []
-    for contestant in contestants:
+    """Start every contestant that can take part: the peers together, then torchflow's own, one after the other."""
+
+    def start(contestant: Contestant) -> Player:
+        return player(contestant, what, peers=peers, threads=threads, rounds=rounds + 2)
+
+    others = [one for one in contestants if one.peer]
+    players = _unless_left_out(others, [partial(start, one) for one in others])
+    players = _unless_left_out([one.contestant for one in players], [one.ready for one in players])
+    own = [one for one in contestants if not one.peer]
+    players += _unless_left_out(own, [lambda one=one: start(one).ready() for one in own])  # type: ignore[misc]
+    return sorted(players, key=lambda one: contestants.index(one.contestant))
+
+
+def _unless_left_out(contestants: Sequence[Contestant], calls: Sequence[Callable[[], Player]]) -> list[Player]:
+    """Call each; who cannot take part is named and left out."""
+    players = []
+    for contestant, call in zip(contestants, calls, strict=True):
         try:
-            players.append(player(contestant, what, peers=peers, threads=threads, rounds=rounds + 2))
+            players.append(call())
         except LeftOut as reason:
             print(f"  {contestant.name} is left out: {reason}", flush=True)
     return players
@@ -128,10 +143,10 @@ def _quartiles(values: list[float]) -> tuple[float, float, float]:
 def _line(row: results.Row) -> str:
     low, high = row["quartiles"]
     prepared = f"  prepared in {row['preparing']:.1f} s" if "preparing" in row else ""
-    wrong = "" if row["agrees"] else f"  TRAINED SOMETHING ELSE: its loss is off by {row['off']:.1e}"
+    wrong = "" if row["agrees"] else "  TRAINED SOMETHING ELSE"
     return (
         f"  {row['contestant']:28} {row['microseconds']:10.1f} us  {row['ratio']:7.3f} of hand [{low:.3f}, {high:.3f}]  "
-        f"loss {row['loss']:.6g}{prepared}{wrong}"
+        f"loss {row['loss']:.6g}, off by {row['off']:.0e}{prepared}{wrong}"
     )
 
 

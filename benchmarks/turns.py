@@ -50,6 +50,14 @@ class Player(ABC):
     def lap(self) -> Lap:
         """Train one round."""
 
+    def ready(self) -> Player:
+        """Return it, able to train at once.
+
+        Raises:
+            LeftOut: It cannot take part.
+        """
+        return self
+
     def close(self) -> None:  # noqa: B027  (most have nothing to end)
         """End what was started."""
 
@@ -98,8 +106,12 @@ class Gated(Player):
         os.close(commands)
         os.close(answers)
         self._text = b""
+
+    def ready(self) -> Player:
+        """Wait until it stands at its gate."""
         started = self._answer()
         self.library, self.starting = str(started["library"]), float(started["ready"])
+        return self
 
     def lap(self) -> Lap:
         """Let it through its gate, and wait for its answer."""

@@ -85,7 +85,11 @@ class Workload:
 
     def shortened(self, updates: int) -> Workload:
         """Return the workload whose epochs are the first ``updates`` batches of these."""
-        return replace(self, cut=min(updates, self.updates))
+        cut = min(updates, self.updates)
+        if self.valid is None:
+            return replace(self, cut=cut)
+        rows = math.ceil(len(self.valid[0]) * cut / self.updates)  # a validation keeps its share of an epoch
+        return replace(self, cut=cut, valid=(self.valid[0][:rows], self.valid[1][:rows]))
 
 
 def _seeded(make: Callable[[], nn.Module]) -> nn.Module:

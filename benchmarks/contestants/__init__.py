@@ -74,7 +74,7 @@ class Contestant:
         return None if check is None else check(**self.choices)
 
 
-_SHORT = {"W1": 500, "W2": 200}
+_SHORT = {"W1": 300, "W2": 120, "W3": 4, "W4": 200}
 _JAX = "another compiler's arithmetic"
 _OWN = "benchmarks.contestants.flow"
 

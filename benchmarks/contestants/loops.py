@@ -118,17 +118,22 @@ def tutorial(workload: Workload) -> Timed:
 
 
 class Ordered(Sampler[int]):
-    """The rows of each epoch in the workload's order; costs what torch's RandomSampler costs."""
+    """The rows of each epoch in the workload's order; costs what torch's RandomSampler costs.
 
-    def __init__(self, workload: Workload) -> None:
-        self._workload, self._epoch = workload, -1
+    Args:
+        workload: What is trained.
+        peeks: How often the library begins to read before the first epoch.
+    """
+
+    def __init__(self, workload: Workload, *, peeks: int = 0) -> None:
+        self._workload, self._epoch = workload, -1 - peeks
 
     def __len__(self) -> int:
         return self._workload.rows
 
     def __iter__(self) -> Iterator[int]:
         self._epoch += 1
-        yield from self._workload.order(self._epoch).tolist()
+        yield from self._workload.order(max(0, self._epoch)).tolist()
 
 
 def _observed(workload: Workload, *, best: bool = False) -> Timed:

@@ -48,7 +48,7 @@ def train(workload: Workload, gate: Gate) -> None:
         if workload.observed:
             callbacks.append(keras.callbacks.ModelCheckpoint(Path(folder) / "best.keras", save_best_only=True))
         model.fit(
-            train_loader(workload),
+            train_loader(workload, peeks=1),
             epochs=gate.rounds,
             validation_data=valid_loader(workload),
             callbacks=callbacks,

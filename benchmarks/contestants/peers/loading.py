@@ -9,9 +9,9 @@ from benchmarks.contestants.loops import Ordered
 from benchmarks.workloads import Workload
 
 
-def train_loader(workload: Workload) -> DataLoader[tuple[Tensor, ...]]:
+def train_loader(workload: Workload, *, peeks: int = 0) -> DataLoader[tuple[Tensor, ...]]:
     """Return the batches of each epoch, in the workload's order."""
-    return DataLoader(TensorDataset(*workload.train), batch_size=workload.batch, sampler=Ordered(workload))
+    return DataLoader(TensorDataset(*workload.train), batch_size=workload.batch, sampler=Ordered(workload, peeks=peeks))
 
 
 def valid_loader(workload: Workload) -> DataLoader[tuple[Tensor, ...]] | None:
