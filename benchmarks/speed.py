@@ -128,8 +128,8 @@ def _row(one: Player, laps: list[Lap], hands: list[Lap]) -> results.Row:
         "tolerance": one.contestant.tolerance,
         "agrees": off <= one.contestant.tolerance,
     }
-    if isinstance(one, Gated):  # what the start and the first epoch took beyond an epoch: import is not in it, compilation is
-        row["preparing"] = one.starting + (warm_up - statistics.median(counted)) * updates
+    if isinstance(one, Gated) and one.contestant.compiles:  # what its start and first epoch took beyond an epoch; no import
+        row["compiling"] = one.starting + (warm_up - statistics.median(counted)) * updates
     return row
 
 
@@ -142,11 +142,11 @@ def _quartiles(values: list[float]) -> tuple[float, float, float]:
 
 def _line(row: results.Row) -> str:
     low, high = row["quartiles"]
-    prepared = f"  prepared in {row['preparing']:.1f} s" if "preparing" in row else ""
+    compiled = f"  compiled in {row['compiling']:.1f} s" if "compiling" in row else ""
     wrong = "" if row["agrees"] else "  TRAINED SOMETHING ELSE"
     return (
         f"  {row['contestant']:28} {row['microseconds']:10.1f} us  {row['ratio']:7.3f} of hand [{low:.3f}, {high:.3f}]  "
-        f"loss {row['loss']:.6g}, off by {row['off']:.0e}{prepared}{wrong}"
+        f"loss {row['loss']:.6g}, off by {row['off']:.0e}{compiled}{wrong}"
     )
 
 

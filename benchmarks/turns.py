@@ -100,7 +100,7 @@ class Gated(Player):
             str(answers),
         ]
         self._process = subprocess.Popen(
-            call, cwd=ROOT, env=_environment(threads, self._caches.name), pass_fds=(commands, answers), stdin=subprocess.DEVNULL,
+            call, cwd=ROOT, env=environment(threads, self._caches.name), pass_fds=(commands, answers), stdin=subprocess.DEVNULL,
             stdout=self._errors, stderr=self._errors,
         )  # fmt: skip
         os.close(commands)
@@ -166,16 +166,16 @@ def player(contestant: Contestant, what: str, *, peers: Path, threads: int, roun
     return Gated(contestant, what, python=python, threads=threads, rounds=rounds)
 
 
-def _environment(threads: int, caches: str) -> dict[str, str]:
-    """Return an environment with this torchflow, this number of threads, no old compiled code, and no colours or telemetry."""
+def environment(threads: int, caches: str | None = None) -> dict[str, str]:
+    """Return an environment with this torchflow, this number of threads, no old compiled code, and nobody who phones home."""
     count = str(threads)
+    fresh = {} if caches is None else {"TORCHINDUCTOR_CACHE_DIR": caches, "TMPDIR": caches}
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
-        "TORCHINDUCTOR_CACHE_DIR": caches,
-        "TMPDIR": caches,
+        **fresh,
         "HF_HUB_OFFLINE": "1",
         "WANDB_MODE": "disabled",
         "KERAS_BACKEND": "torch",

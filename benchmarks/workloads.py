@@ -131,6 +131,21 @@ def _momentum(**choices: bool) -> Callable[[nn.Module], Optimizer]:
     return lambda model: torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9, **choices)
 
 
+def regression(model: Callable[[], nn.Module], updates: int, batch: int, *, rows: int | None = None) -> Workload:
+    """Return a workload of any size: targets that are the mean of the inputs, trained with Adam.
+
+    Args:
+        model: Makes the model; its first layer says how many inputs there are, and there is one output.
+        updates: Updates of an epoch.
+        batch: Samples of a batch.
+        rows: Rows of an epoch, in place of its updates.
+    """
+    features = next(p for p in model().parameters()).shape[1]
+    x = torch.empty(updates * batch if rows is None else rows, features).uniform_(generator=torch.Generator().manual_seed(SEED))
+    y = x.mean(1, keepdim=True)
+    return Workload("of any size", "", (x, y), None, batch, lambda: _seeded(model), nn.MSELoss, _adam, _adam)
+
+
 @cache
 def workload(name: str) -> Workload:
     """Return a workload by its name.

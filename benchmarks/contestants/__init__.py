@@ -46,6 +46,7 @@ class Contestant:
         tolerance: How far, relatively, its loss may lie from that of the loop by hand.
         why: Why the tolerance is larger than rounding, where it is.
         choices: Keyword arguments of the function.
+        compiles: Whether its first epoch compiles.
         updates: Updates of a round by workload, where it would take too long to train whole epochs.
     """
 
@@ -59,6 +60,7 @@ class Contestant:
     why: str = ""
     choices: Mapping[str, object] = field(default_factory=dict)
     updates: Mapping[str, int] = field(default_factory=dict)
+    compiles: bool = False
 
     def function(self) -> Callable[..., Timed | None]:
         """Import and return the function; its choices are not applied yet."""
@@ -92,7 +94,7 @@ def _peer(
 ) -> Contestant:
     """Return a library of the peers' environment."""
     place = f"benchmarks.contestants.peers.{module}:train"
-    return Contestant(name, place, workloads, True, needs, True, tolerance, why, choices, updates)
+    return Contestant(name, place, workloads, True, needs, True, tolerance, why, choices, updates, needs == "jax")
 
 
 CONTESTANTS: tuple[Contestant, ...] = (
@@ -104,9 +106,11 @@ CONTESTANTS: tuple[Contestant, ...] = (
     Contestant("hand-channels-last", "benchmarks.contestants.loops:hand_channels_last", ("W3",)),
     Contestant("torchflow-channels-last", f"{_OWN}:watched", ("W3",), choices={"memory_format": "channels_last"}),
     Contestant("tutorial", "benchmarks.contestants.loops:tutorial", updates=_SHORT),
-    Contestant("torchflow-compile", f"{_OWN}:compiled", gated=True, choices={"updates": 1}),
-    Contestant("torchflow-compile-32", f"{_OWN}:compiled", ("W1", "W2", "W4"), gated=True, choices={"updates": 32}),
-    Contestant("torchflow-compile-epoch", f"{_OWN}:compiled", ("W1", "W2", "W4"), gated=True, choices={"updates": "epoch"}),
+    Contestant("torchflow-compile", f"{_OWN}:compiled", gated=True, choices={"updates": 1}, compiles=True),
+    Contestant("torchflow-compile-32", f"{_OWN}:compiled", ("W1", "W2", "W4"), gated=True, choices={"updates": 32}, compiles=True),
+    Contestant(
+        "torchflow-compile-epoch", f"{_OWN}:compiled", ("W1", "W2", "W4"), gated=True, choices={"updates": "epoch"}, compiles=True
+    ),
     _peer("lightning-bare", "lightning", "lightning", ("W1", "W2", "W3"), choices={"bare": True}),
     _peer("lightning", "lightning", "lightning", choices={"bare": False}),
     _peer("ignite", "ignite", "ignite"),

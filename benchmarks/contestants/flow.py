@@ -33,6 +33,10 @@ class Stopwatch(Callback):
             self.began = time.perf_counter()
 
 
+class Idle(Callback):
+    """Overrides no hook."""
+
+
 class Turns(Callback):
     """Waits at a gate before each epoch."""
 
@@ -56,9 +60,16 @@ def bare(workload: Workload) -> Timed:
     return _timed(workload, {"callbacks": {}}, None)
 
 
-def watched(workload: Workload, **choices: object) -> Timed:
-    """Train with history, bar and early stopping, and in W4 with a metric, validation and a checkpoint of the best epoch."""
-    callbacks = {"bar": ProgressBar(stream=Null(), style="bar"), "early_stopping": EarlyStopping("train/loss", patience=FOREVER)}
+def watched(workload: Workload, *, idle: int = 0, **choices: object) -> Timed:
+    """Train with history, bar and early stopping, and in W4 with a metric, validation and a checkpoint of the best epoch.
+
+    Args:
+        workload: What is trained.
+        idle: How many callbacks come beside them that override no hook.
+        choices: Further arguments of the Trainer.
+    """
+    callbacks: dict[str, Callback] = {f"idle_{number}": Idle() for number in range(idle)}
+    callbacks |= {"bar": ProgressBar(stream=Null(), style="bar"), "early_stopping": EarlyStopping("train/loss", patience=FOREVER)}
     if not workload.observed:
         return _timed(workload, {"callbacks": callbacks, **choices}, None)
     with tempfile.TemporaryDirectory() as folder:
