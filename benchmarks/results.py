@@ -41,6 +41,17 @@ def load(part: str) -> list[Row]:
     return rows
 
 
+def shown(row: Row) -> str:
+    """Return a row as one line for the terminal."""
+
+    def text(value: object) -> str:
+        if isinstance(value, list):
+            return "[" + ", ".join(map(text, value)) + "]"
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    return "  ".join(f"{name} {text(value)}" for name, value in row.items())
+
+
 def machine() -> Row:
     """Return what a number depends on."""
     return {

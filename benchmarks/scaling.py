@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{part}: {(PARTS[part].__doc__ or '').splitlines()[0]}", flush=True)
         found = PARTS[part](1 if chosen.quick else chosen.rounds, chosen.quick)
         for row in found:
-            print("  " + "  ".join(f"{name} {_shown(value)}" for name, value in row.items()), flush=True)
+            print("  " + results.shown(row), flush=True)
         if not chosen.quick:
             results.store(f"scaling-{part}", found)
 
@@ -155,12 +155,6 @@ def _child(*arguments: str) -> str:
     """Return what benchmarks.fresh prints in a process of its own."""
     call = [sys.executable, "-m", "benchmarks.fresh", *arguments]
     return subprocess.run(call, cwd=ROOT, env=environment(1), check=True, capture_output=True, text=True).stdout
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(_shown(part) for part in value) + "]"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":
