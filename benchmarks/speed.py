@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -38,52 +38,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for what in chosen.workloads:
             print(f"{what}: {workload(what).what}; {threads} thread{'s' if threads > 1 else ''}", flush=True)
             rows = measure(what, _contestants(what, chosen.only), threads=threads, rounds=chosen.rounds, peers=chosen.peers)
-            wrong += sum(not row["agrees"] for row in rows)
+            wrong += sum(not row.get("agrees", True) for row in rows)
             if chosen.store:
                 results.store(f"speed-{what}-{threads}", rows, merge="contestant")
     return int(wrong > 0)
 
 
 def measure(what: str, contestants: Sequence[Contestant], *, threads: int, rounds: int, peers: Path = PEERS) -> list[results.Row]:
-    """Let the contestants take turns on one workload, and return a row for each."""
-    players = _started(what, contestants, threads=threads, rounds=rounds, peers=peers)
+    """Let the contestants take turns on one workload, and return a row for each; who cannot take part has the reason in its row."""
+    left_out: dict[str, str] = {}
+    players = _started(what, contestants, left_out, threads=threads, rounds=rounds, peers=peers)
     try:
-        laps = _laps(players, what, rounds)
+        laps = _laps(players, what, rounds, left_out)
     finally:
         for one in players:
             one.close()
-    rows = [_row(one, laps[one], laps[players[0]]) for one in players if one in laps]
+    by_name = {one.contestant.name: own for one, own in laps.items()}
+    rows = [_row(one, own, by_name) for one, own in laps.items()]
     for row in rows:
         print(_line(row), flush=True)
-    return rows
+    return [*rows, *({"contestant": name, "left_out": reason} for name, reason in left_out.items())]
 
 
-def _started(what: str, contestants: Sequence[Contestant], *, threads: int, rounds: int, peers: Path) -> list[Player]:
+def _started(
+    what: str, contestants: Sequence[Contestant], left_out: dict[str, str], *, threads: int, rounds: int, peers: Path
+) -> list[Player]:
     """Start every contestant that can take part: the peers together, then torchflow's own, one after the other."""
 
     def start(contestant: Contestant) -> Player:
         return player(contestant, what, peers=peers, threads=threads, rounds=rounds + 2)
 
-    others = [one for one in contestants if one.peer]
-    players = _unless_left_out(others, [partial(start, one) for one in others])
-    players = _unless_left_out([one.contestant for one in players], [one.ready for one in players])
-    own = [one for one in contestants if not one.peer]
-    players += _unless_left_out(own, [lambda one=one: start(one).ready() for one in own])  # type: ignore[misc]
+    others, own = ([one for one in contestants if one.peer is peer] for peer in (True, False))
+    players = _able(others, [partial(start, one) for one in others], left_out)
+    players = _able([one.contestant for one in players], [one.ready for one in players], left_out)
+    players += _able(own, [lambda one=one: start(one).ready() for one in own], left_out)  # type: ignore[misc]
     return sorted(players, key=lambda one: contestants.index(one.contestant))
 
 
-def _unless_left_out(contestants: Sequence[Contestant], calls: Sequence[Callable[[], Player]]) -> list[Player]:
+def _able(contestants: Sequence[Contestant], calls: Sequence[Callable[[], Player]], left_out: dict[str, str]) -> list[Player]:
     """Call each; who cannot take part is named and left out."""
     players = []
     for contestant, call in zip(contestants, calls, strict=True):
         try:
             players.append(call())
         except LeftOut as reason:
-            print(f"  {contestant.name} is left out: {reason}", flush=True)
+            _leave_out(contestant, reason, left_out)
     return players
 
 
-def _laps(players: list[Player], what: str, rounds: int) -> dict[Player, list[Lap]]:
+def _leave_out(contestant: Contestant, reason: LeftOut, left_out: dict[str, str]) -> None:
+    print(f"  {contestant.name} is left out: {reason}", flush=True)
+    left_out[contestant.name] = str(reason)
+
+
+def _laps(players: list[Player], what: str, rounds: int, left_out: dict[str, str]) -> dict[Player, list[Lap]]:
     """Return what each player did in each round; the first lap of each warms up."""
     laps: dict[Player, list[Lap]] = {one: [] for one in players}
     for turn in range(rounds + 1):
@@ -101,18 +109,17 @@ def _laps(players: list[Player], what: str, rounds: int) -> dict[Player, list[La
             try:
                 laps[one].append(one.lap())
             except LeftOut as reason:
-                print(f"  {one.contestant.name} is left out: {reason}", flush=True)
+                _leave_out(one.contestant, reason, left_out)
                 del laps[one]
         print(f"  round {turn} of {rounds}", end="\r", file=sys.stderr, flush=True)
     return laps
 
 
-def _row(one: Player, laps: list[Lap], hands: list[Lap]) -> results.Row:
+def _row(one: Player, laps: list[Lap], others: Mapping[str, list[Lap]]) -> results.Row:
     """Return the medians and what they rest on."""
-    updates, of_hand = one.workload.updates, workload(one.workload.name).updates
+    updates = one.workload.updates
     warm_up, *counted = [lap.seconds / updates for lap in laps]
-    ratios = [own / (lap.seconds / of_hand) for own, lap in zip(counted, hands[1:], strict=True)]
-    low, middle, high = _quartiles(ratios)
+    low, middle, high = _quartiles(_ratios(one, laps, others["hand"]))
     expected = losses(one.workload, len(laps) if isinstance(one, Gated) else 1)[-1]
     off = abs(laps[-1].loss - expected) / expected
     row: results.Row = {
@@ -130,7 +137,15 @@ def _row(one: Player, laps: list[Lap], hands: list[Lap]) -> results.Row:
     }
     if isinstance(one, Gated) and one.contestant.compiles:  # what its start and first epoch took beyond an epoch; no import
         row["compiling"] = one.starting + (warm_up - statistics.median(counted)) * updates
+    if "hand-best" in others:
+        row["over_best"] = _quartiles(_ratios(one, laps, others["hand-best"]))[1]
     return row
+
+
+def _ratios(one: Player, laps: list[Lap], others: list[Lap]) -> list[float]:
+    """Return the time of an update over that of another contestant, which trains whole epochs, in the same rounds."""
+    share = one.workload.updates / workload(one.workload.name).updates
+    return [own.seconds / share / other.seconds for own, other in zip(laps[1:], others[1:], strict=True)]
 
 
 def _quartiles(values: list[float]) -> tuple[float, float, float]:

@@ -84,7 +84,9 @@ class Gated(Player):
     def __init__(self, contestant: Contestant, what: str, *, python: Path, threads: int, rounds: int) -> None:
         super().__init__(contestant, what)
         if not python.exists():
-            raise LeftOut(f"{python.relative_to(ROOT)} is not there (make bench-peers)")
+            raise LeftOut(
+                f"{os.path.relpath(python, ROOT) if python.is_relative_to(ROOT) else python} is not there (make bench-peers)"
+            )
         (commands, self._say), (self._hear, answers) = os.pipe(), os.pipe()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the process is)
         self._caches = tempfile.TemporaryDirectory()

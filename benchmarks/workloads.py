@@ -83,6 +83,11 @@ class Workload:
         with torch.no_grad():
             return float(self.loss()(predict(x), y))
 
+    def of_rows(self, rows: int) -> Workload:
+        """Return the workload on the first rows alone, also of the validation."""
+        valid = None if self.valid is None else (self.valid[0][:rows], self.valid[1][:rows])
+        return replace(self, train=(self.train[0][:rows], self.train[1][:rows]), valid=valid)
+
     def shortened(self, updates: int) -> Workload:
         """Return the workload whose epochs are the first ``updates`` batches of these."""
         cut = min(updates, self.updates)

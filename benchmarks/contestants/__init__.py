@@ -100,17 +100,18 @@ def _peer(
 CONTESTANTS: tuple[Contestant, ...] = (
     Contestant("hand", "benchmarks.contestants.loops:hand"),
     Contestant("hand-again", "benchmarks.contestants.loops:hand"),
+    Contestant("hand-apart", "benchmarks.contestants.loops:hand_apart", ("W1", "W2", "W3"), gated=True),
     Contestant("hand-best", "benchmarks.contestants.loops:hand_best"),
     Contestant("torchflow", f"{_OWN}:watched"),
     Contestant("torchflow-bare", f"{_OWN}:bare", ("W1", "W2", "W3")),
     Contestant("hand-channels-last", "benchmarks.contestants.loops:hand_channels_last", ("W3",)),
     Contestant("torchflow-channels-last", f"{_OWN}:watched", ("W3",), choices={"memory_format": "channels_last"}),
-    Contestant("tutorial", "benchmarks.contestants.loops:tutorial", updates=_SHORT),
     Contestant("torchflow-compile", f"{_OWN}:compiled", gated=True, choices={"updates": 1}, compiles=True),
     Contestant("torchflow-compile-32", f"{_OWN}:compiled", ("W1", "W2", "W4"), gated=True, choices={"updates": 32}, compiles=True),
     Contestant(
         "torchflow-compile-epoch", f"{_OWN}:compiled", ("W1", "W2", "W4"), gated=True, choices={"updates": "epoch"}, compiles=True
     ),
+    Contestant("tutorial", "benchmarks.contestants.loops:tutorial", updates=_SHORT),
     _peer("lightning-bare", "lightning", "lightning", ("W1", "W2", "W3"), choices={"bare": True}),
     _peer("lightning", "lightning", "lightning", choices={"bare": False}),
     _peer("ignite", "ignite", "ignite"),

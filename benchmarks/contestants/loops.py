@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Sampler, TensorDataset
 from tqdm import tqdm
 
 from benchmarks.contestants import Timed
+from benchmarks.gate import Gate
 from benchmarks.quiet import Null
 from benchmarks.workloads import Workload
 
@@ -35,6 +36,24 @@ def hand(workload: Workload) -> Timed:
         total += loss.detach()
     total.item()
     return Timed(time.perf_counter() - start, model)
+
+
+def hand_apart(workload: Workload, gate: Gate) -> None:
+    """Train as ``hand`` does, epoch after epoch, in a process of its own."""
+    model, loss_function = workload.model(), workload.loss()
+    optimizer = workload.optimizer(model)
+    x, y = workload.train
+    for epoch in range(gate.rounds):
+        gate.begin(model)
+        total = torch.zeros(())
+        for indices in workload.order(epoch).split(workload.batch):
+            inputs, targets = x.index_select(0, indices), y.index_select(0, indices)
+            loss = loss_function(model(inputs), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
+        total.item()
 
 
 def hand_best(workload: Workload) -> Timed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 import jax
@@ -26,7 +27,7 @@ def train(workload: Workload, gate: Gate, *, scan: bool) -> None:
     state = (jnp.zeros(()), *(jax.tree.map(jnp.zeros_like, parameters) for _ in range(2)))
     step, epoch = _step(workload), _epoch(workload)
     for number in range(gate.rounds):
-        gate.begin(lambda inputs, held=parameters: _predicted(workload, held, inputs))
+        gate.begin(partial(_predicted, workload, parameters))
         total = jnp.zeros(())
         order = workload.order(number).numpy().astype(np.int32)
         full = len(order) // workload.batch if scan else 0

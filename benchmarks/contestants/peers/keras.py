@@ -58,7 +58,8 @@ def train(workload: Workload, gate: Gate) -> None:
 
 def _translated(workload: Workload) -> Any:
     """Return a Keras model of the layers of the workload's model, with its first weights."""
-    layers, values = [keras.Input(tuple(workload.train[0].shape[1:]))], []
+    layers = [keras.Input(tuple(workload.train[0].shape[1:]))]
+    values: list[Tensor | None] = []
     modules = [workload.model()] if isinstance(workload.model(), nn.Linear) else list(workload.model().children())
     for module in modules:
         layers.append(_layer(module))
