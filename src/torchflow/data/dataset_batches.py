@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from torchflow.data.calls import guarded
 from torchflow.data.cutting import Cutting
 from torchflow.data.draw import Draw
 from torchflow.data.fingerprint import content_of
 from torchflow.data.order import LookedUp, Order, algorithm_of, order_of
-from torchflow.data.sources import Source, guarded
+from torchflow.data.sources import Source
 from torchflow.data.views import Select
 from torchflow.errors import DataError
 from torchflow.randomness import Keys
