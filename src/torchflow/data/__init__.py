@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torchflow.data.categories import Categories, Categorized
     from torchflow.data.encoders import FittedEncoder, Standardize, Standardized, encoder_from_state, load_encoders
     from torchflow.data.readers.frames import from_frame
+    from torchflow.data.readers.parquet import from_parquet
     from torchflow.data.readers.tables import from_csv
     from torchflow.data.synthetic import linear
 
@@ -26,6 +27,7 @@ __getattr__ = importing(
         "torchflow.data.categories": ("Categories", "Categorized"),
         "torchflow.data.encoders": ("FittedEncoder", "Standardize", "Standardized", "encoder_from_state", "load_encoders"),
         "torchflow.data.readers.frames": ("from_frame",),
+        "torchflow.data.readers.parquet": ("from_parquet",),
         "torchflow.data.readers.tables": ("from_csv",),
         "torchflow.data.synthetic": ("linear",),
     },
@@ -51,6 +53,7 @@ __all__ = [
     "from_frame",
     "from_function",
     "from_iterable",
+    "from_parquet",
     "from_tensors",
     "linear",
     "load_encoders",

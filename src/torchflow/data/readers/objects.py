@@ -1,0 +1,96 @@
+"""Columns out of Python objects: cells of workbooks, and columns of frames that hold objects."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, time, timedelta, timezone
+from typing import Any
+
+import numpy as np
+import torch
+
+from torchflow import arguments
+from torchflow.data.readers.columns import EXACT, Column, Text, shown_cell
+from torchflow.errors import TableError
+
+
+def column_of_objects(cells: Sequence[Any], place: Callable[[int], str]) -> tuple[Column, bool]:
+    """Return the column of some cells, and whether it holds dates.
+
+    Cells are numbers, truth values, texts, dates, times, durations or gaps (None, NaN, pandas' NA and NaT). Where they are of
+    several kinds, all become texts.
+
+    Args:
+        cells: The cells.
+        place: From a row to what a message calls its cell.
+
+    Raises:
+        TableError: A cell is something else.
+    """
+    kinds = set(map(_kind, cells))
+    if "other" in kinds:
+        row = next(row for row, cell in enumerate(cells) if _kind(cell) == "other")
+        remedy = "Turn it into numbers or texts first, or leave out the column (features=[...])."
+        raise TableError(f"{place(row)} is no number, date or text: {arguments.shown(cells[row])}. {remedy}")
+    gaps = "gap" in kinds
+    kinds.discard("gap")
+    if not kinds or kinds <= {"truth", "whole", "number"}:
+        return _numbers(cells, kinds, gaps), False
+    if len(kinds) == 1 and kinds != {"text"}:
+        seconds = [float("nan") if _kind(cell) == "gap" else seconds_of_object(cell) for cell in cells]
+        return torch.tensor(seconds, dtype=torch.float64), kinds == {"moment"}
+    return Text.of([text_of_object(cell) for cell in cells]), False
+
+
+def _kind(cell: object) -> str:
+    if isinstance(cell, str):
+        return "text"
+    if is_object_gap(cell):
+        return "gap"
+    if isinstance(cell, (bool, np.bool_)):
+        return "truth"
+    if isinstance(cell, numbers.Integral):
+        return "whole" if -(2**63) <= int(cell) < 2**63 else "number"
+    if isinstance(cell, numbers.Real) or type(cell).__name__ == "Decimal":
+        return "number"
+    if isinstance(cell, date):  # a datetime and a Timestamp of pandas are dates too
+        return "moment"
+    return "duration" if isinstance(cell, timedelta) else "time" if isinstance(cell, time) else "other"
+
+
+def is_object_gap(cell: object) -> bool:
+    """Return whether a cell is None, NaN, or a gap of pandas."""
+    return cell is None or (isinstance(cell, float) and cell != cell) or type(cell).__name__ in ("NAType", "NaTType")
+
+
+def seconds_of_object(cell: date | time | timedelta) -> float:
+    """Return the seconds since 1970 of a date, of the day of a time, or of a duration; UTC where there is no zone."""
+    if isinstance(cell, timedelta):
+        return cell.total_seconds()
+    if isinstance(cell, time):
+        return cell.hour * 3600 + cell.minute * 60 + cell.second + cell.microsecond / 1e6
+    moment = cell if isinstance(cell, datetime) else datetime(cell.year, cell.month, cell.day)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def text_of_object(cell: Any) -> str:
+    """Return what stands in a column of texts for a cell; gaps are empty."""
+    if isinstance(cell, str):
+        return cell
+    if is_object_gap(cell):
+        return ""
+    if isinstance(cell, (datetime, date, time)):
+        return cell.isoformat()
+    return shown_cell(cell) if isinstance(cell, (bool, float)) else str(cell)
+
+
+def _numbers(cells: Sequence[Any], kinds: set[str], gaps: bool) -> Column:
+    if kinds == {"truth"} and not gaps:
+        return torch.tensor([bool(cell) for cell in cells])
+    whole = kinds <= {"truth", "whole"} and bool(kinds)
+    if whole and not gaps:
+        return torch.tensor([int(cell) for cell in cells], dtype=torch.int64)
+    if whole and any(not is_object_gap(cell) and abs(int(cell)) > EXACT for cell in cells):
+        return Text.of([text_of_object(cell) for cell in cells])
+    return torch.tensor([float("nan") if is_object_gap(cell) else float(cell) for cell in cells], dtype=torch.float64)
