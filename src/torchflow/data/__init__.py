@@ -16,20 +16,26 @@ from torchflow.lazy import importing
 if TYPE_CHECKING:
     from torchflow.data.categories import Categories, Categorized
     from torchflow.data.encoders import FittedEncoder, Standardize, Standardized, encoder_from_state, load_encoders
+    from torchflow.data.readers.excel import from_excel
     from torchflow.data.readers.frames import from_frame
     from torchflow.data.readers.parquet import from_parquet
     from torchflow.data.readers.tables import from_csv
     from torchflow.data.synthetic import linear
+    from torchflow.data.table_encoder import TableEncoder
+    from torchflow.data.table_encoding import TableEncoding
 
 __getattr__ = importing(
     __name__,
     {
         "torchflow.data.categories": ("Categories", "Categorized"),
         "torchflow.data.encoders": ("FittedEncoder", "Standardize", "Standardized", "encoder_from_state", "load_encoders"),
+        "torchflow.data.readers.excel": ("from_excel",),
         "torchflow.data.readers.frames": ("from_frame",),
         "torchflow.data.readers.parquet": ("from_parquet",),
         "torchflow.data.readers.tables": ("from_csv",),
         "torchflow.data.synthetic": ("linear",),
+        "torchflow.data.table_encoder": ("TableEncoder",),
+        "torchflow.data.table_encoding": ("TableEncoding",),
     },
 )
 
@@ -44,12 +50,15 @@ __all__ = [
     "Schema",
     "Standardize",
     "Standardized",
+    "TableEncoder",
+    "TableEncoding",
     "as_dataset",
     "batches_of",
     "collate",
     "encoder_from_state",
     "from_arrays",
     "from_csv",
+    "from_excel",
     "from_frame",
     "from_function",
     "from_iterable",

@@ -20,7 +20,9 @@ from torchflow.errors import TableError
 _ENCODER = "read the table without target= and fit a TableEncoder"
 
 
-def pairs(columns: Mapping[str, Column], schema: Schema, place: str, lineage: str) -> Dataset[tuple[Tensor, Tensor]]:
+def pairs(
+    columns: Mapping[str, Column], schema: Schema, place: str, lineage: str, numbers: Sequence[int] | None = None
+) -> Dataset[tuple[Tensor, Tensor]]:
     """Return the dataset of samples ``(x, y)`` of shapes (features,) and (targets,).
 
     Args:
@@ -28,11 +30,12 @@ def pairs(columns: Mapping[str, Column], schema: Schema, place: str, lineage: st
         schema: Which are features and which targets, and the dtype.
         place: What the messages call the table.
         lineage: The factory's name.
+        numbers: What the messages call each row; None is its index.
 
     Raises:
         TableError: A column is not of numbers, or has a gap or an infinite number; the message names column and row.
     """
-    x, y = (_stacked(columns, field.columns, field.dtype, place) for field in schema.fields)
+    x, y = (_stacked(columns, field.columns, field.dtype, place, numbers) for field in schema.fields)
     return Dataset(Columns((x, y), lineage, schema))
 
 
@@ -71,13 +74,13 @@ class Pairs(Source):
 
 
 def _stacked(
-    columns: Mapping[str, Any], names: Sequence[str], dtype: torch.dtype | None, place: str, indices: Tensor | None = None
+    columns: Mapping[str, Any], names: Sequence[str], dtype: torch.dtype | None, place: str, indices: Tensor | Sequence[int] | None = None
 ) -> Tensor:
     """Return columns as one tensor (rows, columns), after checking that all of it is finite numbers."""
     return torch.stack([_checked(columns[name], name, place, indices).type(dtype or torch.float32) for name in names], dim=1)
 
 
-def _checked(column: Any, name: str, place: str, indices: Tensor | None) -> Tensor:
+def _checked(column: Any, name: str, place: str, indices: Tensor | Sequence[int] | None) -> Tensor:
     """Return a column of finite numbers as float64."""
     if isinstance(column, (Text, list)):
         cells = column.take(torch.arange(len(column))) if isinstance(column, Text) else column
@@ -95,7 +98,7 @@ def _checked(column: Any, name: str, place: str, indices: Tensor | None) -> Tens
     return values
 
 
-def _row(row: int, indices: Tensor | None) -> int:
+def _row(row: int, indices: Tensor | Sequence[int] | None) -> int:
     return row if indices is None else int(indices[row])
 
 
