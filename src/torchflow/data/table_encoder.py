@@ -148,8 +148,8 @@ class TableEncoder:
         if (named if self._classes is None else self._classes) and self._target:
             if len(self._target) > 1:
                 raise DataError(f"a target of classes is one column, got {', '.join(map(repr, self._target))}. Train a model for each.")
-            return {name: LevelCounts(name, "error") for name in self._target}
-        return {name: Moments(name, "error") for name in self._target}
+            return {name: LevelCounts(name, None) for name in self._target}
+        return {name: Moments(name, None) for name in self._target}
 
     def _fitted_target(self, targets: Mapping[str, Learner]) -> Amounts | Classes | None:
         if not targets:

@@ -63,7 +63,15 @@ class TableEncoding:
         """What an encoded sample is."""
         numbers = Field("numbers" if self.embed else "x", (len(self.columns),), self.dtype, columns=self.columns)
         codes = [Field("codes", (len(self.sizes),), torch.int64, columns=tuple(self.sizes))] if self.embed else []
-        return Schema((numbers, *codes, *([] if self.target is None else [self.target.field(self.dtype)])))
+        target = [] if self.target is None else [self.target.field(self.dtype)]
+        return Schema((numbers, *codes, *target), nested=self.embed and bool(target))
+
+    def schema_after(self, before: Schema | None) -> Schema:
+        """Return what an encoded sample is, without a target where the table has none."""
+        columns = None if before is None else {field.name for field in before.fields}
+        if columns is None or self.target is None or columns.issuperset(self.target.columns):
+            return self.schema
+        return Schema(tuple(field for field in self.schema.fields if not field.target))
 
     def __call__(self, tree: Any) -> Any:
         """Return ``(x, y)`` of a row or a batch of rows: x of shape (columns,) or (batch, columns).
@@ -98,7 +106,7 @@ class TableEncoding:
         if not len(dataset):
             raise DataError("encode got an empty dataset. It needs at least one row.")
         made = [self(dataset.take_batch(indices)) for indices in pieces(len(dataset), _AT_ONCE)]
-        return Dataset(Columns(_below(made), f"{dataset.source.lineage}.encode", self.schema))
+        return Dataset(Columns(_below(made), f"{dataset.source.lineage}.encode", self.schema_after(dataset.schema)))
 
     def inverse(self, predictions: Tensor) -> Tensor | list[str]:
         """Return predictions in the table's own terms: numbers in their units, or the names of classes.

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from torchflow.data.table_parts import REMEDY, Levels, Moment, Number, Part, Words, moments_of, numbers_of, texts_of, words_of
+from torchflow.data.table_targets import GAP_IN_TARGET
 from torchflow.errors import DataError
 
 _CONSTANT = 1e-12  # of its mean: below that a spread is rounding
@@ -33,12 +34,13 @@ class Learner(ABC):
 
     Args:
         column: Its name.
-        missing: What becomes of gaps.
+        missing: What becomes of gaps; None for a target, which may have none.
     """
 
-    def __init__(self, column: str, missing: str) -> None:
+    def __init__(self, column: str, missing: str | None) -> None:
         self.column = column
-        self.missing = missing
+        self.target = missing is None
+        self.missing = missing or "error"
         self.gaps = 0
 
     @abstractmethod
@@ -62,14 +64,16 @@ class Learner(ABC):
         listed = gaps.tolist() if isinstance(gaps, Tensor) else gaps
         found = sum(listed)
         if found and self.missing == "error":
-            raise DataError(f"column {self.column!r} has a gap at sample {first + listed.index(True)} of the training split. {REMEDY}")
+            remedy = GAP_IN_TARGET if self.target else REMEDY
+            what = "target" if self.target else "column"
+            raise DataError(f"{what} {self.column!r} has a gap at sample {first + listed.index(True)} of the training split. {remedy}")
         self.gaps += found
 
 
 class Moments(Learner):
     """The mean and the spread of numbers, batches merged as in Chan, Golub and LeVeque (1979)."""
 
-    def __init__(self, column: str, missing: str, dates: bool = False) -> None:
+    def __init__(self, column: str, missing: str | None, dates: bool = False) -> None:
         super().__init__(column, missing)
         self._dates = dates
         self._count, self._mean, self._squares = 0, 0.0, 0.0
@@ -106,7 +110,7 @@ class Moments(Learner):
 class LevelCounts(Learner):
     """How often each level stands there."""
 
-    def __init__(self, column: str, missing: str) -> None:
+    def __init__(self, column: str, missing: str | None) -> None:
         super().__init__(column, missing)
         self.counts: Counter[str] = Counter()
 
@@ -145,7 +149,7 @@ class LevelCounts(Learner):
 class WordCounts(Learner):
     """How often each word stands in all texts."""
 
-    def __init__(self, column: str, missing: str) -> None:
+    def __init__(self, column: str, missing: str | None) -> None:
         super().__init__(column, missing)
         self._counts: Counter[str] = Counter()
 

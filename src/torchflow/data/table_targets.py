@@ -16,7 +16,7 @@ from torchflow.data.table_parts import numbers_of, texts_of
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
 from torchflow.types import State
 
-_GAP = "Leave out such rows: a gap in the target teaches nothing."
+GAP_IN_TARGET = "Leave out such rows: a gap in the target teaches nothing."
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def refuse_gaps_in_target(gaps: Tensor, column: str) -> None:
         DataError: There is one.
     """
     if bool(gaps.any()):
-        raise DataError(f"target {column!r} has a gap in row {int(gaps.nonzero()[0])} of the batch. {_GAP}")
+        raise DataError(f"target {column!r} has a gap in row {int(gaps.nonzero()[0])} of the batch. {GAP_IN_TARGET}")
 
 
 def target_from_state(state: Mapping[str, Any]) -> Amounts | Classes:
