@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from torchflow import data
-from torchflow.errors import ArgumentTypeError, ArgumentValueError, TableError
+from torchflow.errors import ArgumentTypeError, ArgumentValueError, FileError, TableError
 
 
 def written(folder: Path, text: str | bytes) -> Path:
@@ -83,19 +83,19 @@ def test_numbers_keep_their_last_digit(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_table_of_numbers_is_named_with_its_place(tmp_path: Path, text: str | bytes, message: str) -> None:
-    with pytest.raises((TableError, ArgumentValueError), match=message):
+    with pytest.raises((TableError, FileError, ArgumentValueError), match=message):
         data.from_csv(written(tmp_path, text), target="y")
 
 
 def test_files_that_are_not_there_are_named_with_what_is(tmp_path: Path) -> None:
     written(tmp_path, "a,y\n1,2\n")
-    with pytest.raises(TableError, match=r"there is no file .*tabel.csv. In .* there is: table.csv"):
+    with pytest.raises(FileError, match=r"there is no file .*tabel.csv. In .* there is: table.csv"):
         data.from_csv(tmp_path / "tabel.csv", target="y")
-    with pytest.raises(TableError, match=r"there is no file .*Check the path; the current folder is"):
+    with pytest.raises(FileError, match=r"there is no file .*Check the path; the current folder is"):
         data.from_csv(tmp_path / "nowhere" / "table.csv", target="y")
-    with pytest.raises(TableError, match=r"is a folder. Pass the path of one file"):
+    with pytest.raises(FileError, match=r"is a folder. Pass the path of one file"):
         data.from_csv(tmp_path, target="y")
-    with pytest.raises(TableError, match=r"cannot be read: File name too long"):
+    with pytest.raises(FileError, match=r"cannot be read: File name too long"):
         data.from_csv("a" * 300, target="y")
 
 

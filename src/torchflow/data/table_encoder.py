@@ -14,9 +14,9 @@ from torchflow.data.dataset import Dataset
 from torchflow.data.fields import training_parts
 from torchflow.data.readers.columns import MOMENT
 from torchflow.data.readers.schema import checked_dtype, names_of
+from torchflow.data.table_cells import CYCLES
 from torchflow.data.table_encoding import ROWS, TableEncoding
 from torchflow.data.table_learning import Choices, Learner, LevelCounts, Moments, WordCounts
-from torchflow.data.table_parts import CYCLES
 from torchflow.data.table_targets import Amounts, Classes
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
 
@@ -147,7 +147,9 @@ class TableEncoder:
         named = any(not isinstance(values, Tensor) or values.dtype == torch.bool for values in cells)
         if (named if self._classes is None else self._classes) and self._target:
             if len(self._target) > 1:
-                raise DataError(f"a target of classes is one column, got {', '.join(map(repr, self._target))}. Train a model for each.")
+                raise DataError(
+                    f"a target of classes is one column, got {', '.join(map(repr, self._target))}. Train a model for each."
+                )
             return {name: LevelCounts(name, None) for name in self._target}
         return {name: Moments(name, None) for name in self._target}
 
@@ -157,7 +159,11 @@ class TableEncoder:
         first = next(iter(targets.values()))
         if isinstance(first, LevelCounts):
             return Classes(first.column, tuple(first.levels()))
-        scales = [learner.scale() if self._choices.standardize else (0.0, 1.0) for learner in targets.values() if isinstance(learner, Moments)]
+        scales = [
+            learner.scale() if self._choices.standardize else (0.0, 1.0)
+            for learner in targets.values()
+            if isinstance(learner, Moments)
+        ]
         return Amounts(tuple(targets), tuple(mean for mean, _ in scales), tuple(std for _, std in scales))
 
 

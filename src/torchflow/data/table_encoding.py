@@ -83,7 +83,9 @@ class TableEncoding:
             raise DataError(f"TableEncoder needs rows, dicts of cells by column, got {arguments.shown(type(tree))}. {ROWS}")
         missing = [part.column for part in self.parts if part.column not in tree]
         if missing:
-            raise DataError(f"a row has no column {missing[0]!r}, which the encoder was fitted with. It has {', '.join(map(repr, tree))}.")
+            raise DataError(
+                f"a row has no column {missing[0]!r}, which the encoder was fitted with. It has {', '.join(map(repr, tree))}."
+            )
         single = not any(isinstance(cell, list) or (isinstance(cell, Tensor) and cell.ndim) for cell in tree.values())
         batch = {name: _as_batch(cell) for name, cell in tree.items()} if single else tree
         x = self._inputs(batch)

@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from torchflow.data.table_parts import REMEDY, Levels, Moment, Number, Part, Words, moments_of, numbers_of, texts_of, words_of
+from torchflow.data.table_cells import moments_of, numbers_of, texts_of, words_of
+from torchflow.data.table_parts import REMEDY, Levels, Moment, Number, Part, Words
 from torchflow.data.table_targets import GAP_IN_TARGET
 from torchflow.errors import DataError
 
@@ -66,7 +67,9 @@ class Learner(ABC):
         if found and self.missing == "error":
             remedy = GAP_IN_TARGET if self.target else REMEDY
             what = "target" if self.target else "column"
-            raise DataError(f"{what} {self.column!r} has a gap at sample {first + listed.index(True)} of the training split. {remedy}")
+            raise DataError(
+                f"{what} {self.column!r} has a gap at sample {first + listed.index(True)} of the training split. {remedy}"
+            )
         self.gaps += found
 
 
@@ -128,7 +131,11 @@ class LevelCounts(Learner):
             values = {level: float(level) for level in self.counts}
         except ValueError:
             return sorted(self.counts)
-        return sorted(self.counts, key=lambda level: (values[level], level)) if all(map(math.isfinite, values.values())) else sorted(self.counts)
+        return (
+            sorted(self.counts, key=lambda level: (values[level], level))
+            if all(map(math.isfinite, values.values()))
+            else sorted(self.counts)
+        )
 
     def fitted(self, choices: Choices) -> Part:
         """Return the levels, rare ones together."""

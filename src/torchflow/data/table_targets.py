@@ -12,7 +12,7 @@ from torch import Tensor
 
 from torchflow import arguments
 from torchflow.data.schema import Field
-from torchflow.data.table_parts import numbers_of, texts_of
+from torchflow.data.table_cells import numbers_of, texts_of
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
 from torchflow.types import State
 
@@ -102,7 +102,9 @@ class Classes:
             refuse_gaps_in_target(torch.tensor([text == "" for text in texts]), self.column)
             wrong = next(text for text in texts if text not in known)
             had = ", ".join(map(repr, self.classes[:8])) + (", ..." if len(self.classes) > 8 else "")
-            raise DataError(f"target {self.column!r} holds {wrong!r}, and the training split had the classes {had}. Leave out that row.")
+            raise DataError(
+                f"target {self.column!r} holds {wrong!r}, and the training split had the classes {had}. Leave out that row."
+            )
         return indices
 
     def inverse(self, values: Tensor) -> list[str]:

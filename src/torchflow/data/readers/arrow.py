@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-
 from torchflow.data.readers.columns import EXACT, Column, Text
 from torchflow.errors import MissingExtraError, TableError
 
@@ -49,7 +48,9 @@ def columns_of(table: Any, place: str) -> tuple[dict[str, Column], list[str]]:
     moments = []
     for name in table.column_names:
         column = table[name].combine_chunks()
-        if not hasattr(column, "type") or hasattr(column, "num_chunks"):  # a column that is too large for one chunk stays in several
+        if not hasattr(column, "type") or hasattr(
+            column, "num_chunks"
+        ):  # a column that is too large for one chunk stays in several
             raise TableError(f"column {name!r} of {place} is too large. Read it with from_parquet(..., cache='folder').")
         made[name] = column_of(column, name, place)
         if is_moment(column.type):
@@ -70,7 +71,7 @@ def column_of(array: Any, name: str, place: str) -> Column:
         return _categories(array.cast("large_string").dictionary_encode())
     if types.is_boolean(kind) or types.is_integer(kind):
         return _wholes(array)
-    return torch.from_numpy(np.array(_floats(array, name, place), copy=True))
+    return torch.from_numpy(np.array(numbers_of(array, name, place), copy=True))
 
 
 def check_type(kind: Any, name: str, place: str) -> None:
@@ -130,7 +131,7 @@ def _largest(array: Any) -> int:
     return max((abs(value) for value in extremes.values() if value is not None), default=0)
 
 
-def _floats(array: Any, name: str, place: str) -> Any:
+def numbers_of(array: Any, name: str, place: str) -> Any:
     """Return numbers, dates, times and durations as floats, NaN for gaps."""
     types, kind = importlib.import_module("pyarrow.types"), array.type
     check_type(kind, name, place)
@@ -144,5 +145,3 @@ def _floats(array: Any, name: str, place: str) -> Any:
     whole = array.cast("int32" if types.is_time32(kind) else "int64")
     seconds: Any = whole.cast("float64", safe=False).to_numpy(zero_copy_only=False) / _PER_SECOND[unit]
     return seconds
-
-

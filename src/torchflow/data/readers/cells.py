@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -145,7 +145,7 @@ def seconds_of(cell: str) -> float:
     if not _DATE.fullmatch(cell):
         raise ValueError(cell)
     moment = datetime.fromisoformat(cell)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 Parser = Callable[[list[str]], Values]

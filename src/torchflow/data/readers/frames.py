@@ -47,7 +47,11 @@ class ArrowStream(Protocol):
 
 @overload
 def from_frame(
-    frame: Frame | ArrowStream, *, target: str | Sequence[str], features: Sequence[str] | None = None, dtype: torch.dtype = torch.float32
+    frame: Frame | ArrowStream,
+    *,
+    target: str | Sequence[str],
+    features: Sequence[str] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Dataset[tuple[Tensor, Tensor]]: ...
 
 
@@ -86,7 +90,9 @@ def from_frame(
     kind = checked_dtype(dtype)
     if isinstance(frame, type) or not (_looks_like_a_frame(frame) or hasattr(frame, "__arrow_c_stream__") or _is_lazy(frame)):
         raise ArgumentTypeError(f"frame must be a table such as a pandas DataFrame, got {arguments.shown(frame)}.")
-    table: Any = frame.collect() if _is_lazy(frame) else frame
+    table: Any = frame
+    if _is_lazy(table):
+        table = table.collect()
     names = _names(table)
     if target is not None and _looks_like_a_frame(table):
         return _numbers(table, names, target, features, kind)
@@ -155,7 +161,9 @@ def _columns(table: Any, names: Sequence[str]) -> tuple[dict[str, Column], list[
                 raise TableError(f"the frame cannot be read: {error}. Turn its columns into numbers, dates or texts.") from error
             if len(names) > 1:  # objects of which Arrow can make nothing: they alone are read in another way
                 parts = [_columns(table[[name]], [name]) for name in names]
-                return {name: part[0][name] for name, part in zip(names, parts, strict=True)}, [n for part in parts for n in part[1]]
+                return {name: part[0][name] for name, part in zip(names, parts, strict=True)}, [
+                    n for part in parts for n in part[1]
+                ]
     made = {name: _any_column(table, name) for name in names}
     return {name: column for name, (column, _) in made.items()}, [name for name, (_, moments) in made.items() if moments]
 

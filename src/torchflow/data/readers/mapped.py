@@ -72,7 +72,8 @@ class MappedTable(Source):
         self._pieces: tuple[int, Any, dict[int, Any]] | None = None
         self.schema = Schema(
             tuple(
-                Field(name, (), _DTYPES[kind], MOMENT if name in manifest.moments else None) for name, kind in manifest.kinds.items()
+                Field(name, (), _DTYPES[kind], MOMENT if name in manifest.moments else None)
+                for name, kind in manifest.kinds.items()
             )
         )
 

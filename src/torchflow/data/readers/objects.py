@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -44,24 +45,29 @@ def column_of_objects(cells: Sequence[Any], place: Callable[[int], str]) -> tupl
 
 
 def _kind(cell: object) -> str:
-    if isinstance(cell, str):
-        return "text"
-    if is_object_gap(cell):
+    if not isinstance(cell, str) and is_object_gap(cell):
         return "gap"
-    if isinstance(cell, (bool, np.bool_)):
-        return "truth"
-    if isinstance(cell, numbers.Integral):
-        return "whole" if -(2**63) <= int(cell) < 2**63 else "number"
-    if isinstance(cell, numbers.Real) or type(cell).__name__ == "Decimal":
+    if isinstance(cell, numbers.Integral) and not isinstance(cell, bool) and not -(2**63) <= int(cell) < 2**63:
         return "number"
-    if isinstance(cell, date):  # a datetime and a Timestamp of pandas are dates too
-        return "moment"
-    return "duration" if isinstance(cell, timedelta) else "time" if isinstance(cell, time) else "other"
+    kind = next((kind for types, kind in _KINDS if isinstance(cell, types)), "other")
+    return "number" if kind == "other" and type(cell).__name__ == "Decimal" else kind
+
+
+# In this order: a bool is an int, and a datetime, as a Timestamp of pandas, is a date.
+_KINDS: tuple[tuple[Any, str], ...] = (
+    (str, "text"),
+    ((bool, np.bool_), "truth"),
+    (numbers.Integral, "whole"),
+    (numbers.Real, "number"),
+    (date, "moment"),
+    (timedelta, "duration"),
+    (time, "time"),
+)
 
 
 def is_object_gap(cell: object) -> bool:
     """Return whether a cell is None, NaN, or a gap of pandas."""
-    return cell is None or (isinstance(cell, float) and cell != cell) or type(cell).__name__ in ("NAType", "NaTType")
+    return cell is None or (isinstance(cell, float) and math.isnan(cell)) or type(cell).__name__ in ("NAType", "NaTType")
 
 
 def seconds_of_object(cell: date | time | timedelta) -> float:
@@ -71,7 +77,7 @@ def seconds_of_object(cell: date | time | timedelta) -> float:
     if isinstance(cell, time):
         return cell.hour * 3600 + cell.minute * 60 + cell.second + cell.microsecond / 1e6
     moment = cell if isinstance(cell, datetime) else datetime(cell.year, cell.month, cell.day)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def text_of_object(cell: Any) -> str:

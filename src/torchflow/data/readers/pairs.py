@@ -74,7 +74,11 @@ class Pairs(Source):
 
 
 def _stacked(
-    columns: Mapping[str, Any], names: Sequence[str], dtype: torch.dtype | None, place: str, indices: Tensor | Sequence[int] | None = None
+    columns: Mapping[str, Any],
+    names: Sequence[str],
+    dtype: torch.dtype | None,
+    place: str,
+    indices: Tensor | Sequence[int] | None = None,
 ) -> Tensor:
     """Return columns as one tensor (rows, columns), after checking that all of it is finite numbers."""
     return torch.stack([_checked(columns[name], name, place, indices).type(dtype or torch.float32) for name in names], dim=1)

@@ -140,7 +140,9 @@ def _one_table(file: Path, sheet: Sheet, area: Area) -> SheetTable:
     ]
     filled = [(number, row) for number, row in numbered if any(cell is not None for cell in row)]
     if not filled:
-        raise TableError(f"{place} is empty{' there' if area != Area() else ''}. It needs a header row with the names of its columns.")
+        raise TableError(
+            f"{place} is empty{' there' if area != Area() else ''}. It needs a header row with the names of its columns."
+        )
     number, header = filled[0]
     if area.header is not None and number != area.header:
         raise TableError(f"{place}, row {area.header} is empty. Pass the header= that holds the names of the columns.")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from torchflow.data.readers.arrow import column_of, is_text, pyarrow
+from torchflow.data.readers.arrow import is_text, numbers_of, pyarrow
 from torchflow.data.readers.mapped import MappedTable, read_manifest, write_mapped
 from torchflow.data.readers.parquet_file import Parquet
 from torchflow.errors import FileError, TableError
@@ -94,7 +94,7 @@ def _plain_column(column: Any, field: Any, parquet: Parquet) -> Any:
     if hasattr(column, "dictionary"):
         column = column.dictionary_decode()
     if field.type not in ("bool", "int64", "large_string"):
-        return arrow.array(column_of(column, field.name, str(parquet.path)).numpy())
+        return arrow.array(numbers_of(column, field.name, str(parquet.path)))
     try:
         return column.cast(field.type)
     except arrow.ArrowInvalid as error:

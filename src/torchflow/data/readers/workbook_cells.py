@@ -122,15 +122,16 @@ def check(path: str, max_bytes: int) -> None:
             entries = zipfile.ZipFile(file).infolist()
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise ValueError(f"it is a damaged archive: {error}. Save it anew.") from error
-    names = {entry.filename for entry in entries}
-    if "xl/workbook.xml" not in names and "xl/workbook.bin" not in names and "content.xml" not in names:
-        if not any(name.lower().endswith(("workbook.xml", "workbook.bin")) for name in names):
-            raise ValueError("it is an archive, and no workbook is in it. Unpack it, or save the workbook anew.")
+    names = [entry.filename.lower() for entry in entries]
+    if "content.xml" not in names and not any(name.endswith(("workbook.xml", "workbook.bin")) for name in names):
+        raise ValueError("it is an archive, and no workbook is in it. Unpack it, or save the workbook anew.")
     if len(entries) > _ENTRIES:
         raise ValueError(f"its archive has {len(entries):,} files, and a workbook has few. It may be made to do harm.")
     declared = sum(entry.file_size for entry in entries)
     if declared > max_bytes:
-        raise ValueError(f"it takes {declared:,} bytes unpacked, and at most {max_bytes:,} are read. Pass max_bytes= if that is right.")
+        raise ValueError(
+            f"it takes {declared:,} bytes unpacked, and at most {max_bytes:,} are read. Pass max_bytes= if that is right."
+        )
 
 
 def far_cells(path: str, max_cells: int) -> Iterator[Any]:
