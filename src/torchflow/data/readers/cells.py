@@ -60,7 +60,7 @@ class Growing:
             there = np.fromiter((cell.lower() not in self._gaps for cell in cells), dtype=bool, count=len(cells))
             whole = np.full(len(cells), np.nan)
             # Beyond 2^53 a float64 would change whole numbers, and the column is kept as texts instead.
-            if kind == "whole" and np.abs(values.astype(np.float64)).max() > EXACT:
+            if kind == "whole" and _beyond(values):
                 self._become_text(cells)
                 return
             whole[there] = values
@@ -83,7 +83,7 @@ class Growing:
         """Look at the whole: gaps beside whole numbers that no float64 holds make it a column of texts."""
         chunks = [chunk for chunk in self._chunks if not isinstance(chunk, int) and chunk.dtype == np.int64 and chunk.size]
         mixed = self._has_gaps or any(not isinstance(chunk, int) and chunk.dtype != np.int64 for chunk in self._chunks)
-        if self._kind == "whole" and mixed and any(int(np.abs(chunk.astype(np.float64)).max()) > EXACT for chunk in chunks):
+        if self._kind == "whole" and mixed and any(_beyond(chunk) for chunk in chunks):
             self._become_text(())
 
     def _become_text(self, cells: Sequence[str]) -> None:
@@ -98,6 +98,11 @@ class Growing:
     def _add_texts(self, cells: Sequence[str]) -> None:
         known, gaps = self._known, self._gaps
         self._codes.extend([known.setdefault("" if cell.lower() in gaps else cell, len(known)) for cell in cells])
+
+
+def _beyond(values: Values) -> bool:
+    """Return whether some whole numbers are so large that float64 would change them."""
+    return bool(int(values.max()) > EXACT or int(values.min()) < -EXACT)
 
 
 def _parsed(kind: str | None, cells: list[str]) -> tuple[str, Values]:

@@ -170,8 +170,11 @@ def _columns(table: Any, names: Sequence[str]) -> tuple[dict[str, Column], list[
 
 def _any_column(frame: Any, name: str) -> tuple[Column, bool]:
     """Return one column that NumPy can read, and whether it holds dates."""
-    values = np.asarray(frame[name].to_numpy())
+    column = frame[name]
+    values = np.asarray(column.to_numpy())
     kind = values.dtype.kind
+    if kind == "f" and getattr(column.dtype, "kind", "f") in "iu":  # pandas turned gaps among whole numbers into NaN
+        values, kind = np.asarray(column.astype(object).to_numpy()), "O"
     if kind in "mM":
         units = values.astype(f"{values.dtype.name.partition('[')[0]}[us]").astype(np.int64)
         return torch.from_numpy(np.where(np.isnat(values), np.nan, units / 1e6)), kind == "M"

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from torchflow.data.collate import rows
 from torchflow.data.draw import Draw
-from torchflow.data.readers.arrow import column_of, pyarrow
-from torchflow.data.readers.columns import EXACT, MOMENT, Column, Text
+from torchflow.data.readers.arrow import pyarrow
+from torchflow.data.readers.columns import EXACT, MOMENT
 from torchflow.data.schema import Field, Schema
 from torchflow.data.sources import Source
 from torchflow.errors import FileError
@@ -101,22 +101,24 @@ class MappedTable(Source):
             parts.append(self._piece(piece).take(arrow.array(own)))
             start = end
         table = arrow.Table.from_batches(parts, schema=self._piece(0).schema).combine_chunks()
-        back = torch.from_numpy(np.argsort(order, kind="stable"))
-        return {name: _rearranged(self._column(table[name], name), back) for name in table.column_names}
+        back = np.argsort(order, kind="stable")
+        return {name: self._cells(table[name], name, back) for name in table.column_names}
 
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
         """Return the rows one by one."""
         return rows(self.batch(indices, draw), len(indices))
 
-    def _column(self, chunked: Any, name: str) -> Column:
-        """Return the column of a few rows, of the kind that the whole column has."""
+    def _cells(self, chunked: Any, name: str, back: np.ndarray[Any, Any]) -> Any:
+        """Return the cells of a few rows, put in order, of the kind that the whole column has."""
         kind = self._manifest.kinds[name]
         array = chunked.combine_chunks() if chunked.num_chunks != 1 else chunked.chunk(0)
         if kind == "text":
-            return column_of(array.cast("large_string"), name, str(self._folder))
+            texts = [text or "" for text in array.cast("large_string").to_pylist()]
+            return [texts[row] for row in back.tolist()]
         if kind == "double" and array.type in _WHOLE:  # gaps elsewhere in the column
             array = (array.cast("int8") if array.type == "bool" else array).cast("double")
-        return column_of(array, name, str(self._folder))
+        values: Any = array.to_numpy(zero_copy_only=False)
+        return torch.from_numpy(np.ascontiguousarray(values[back]))
 
     def _piece(self, number: int) -> Any:
         """Return a record batch of the file, which lies on disk until it is looked at."""
@@ -136,10 +138,6 @@ class MappedTable(Source):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pieces": None}  # every process maps the file itself
-
-
-def _rearranged(column: Column, back: Tensor) -> Any:
-    return column.take(back) if isinstance(column, Text) else column.index_select(0, back)
 
 
 class Kinds:

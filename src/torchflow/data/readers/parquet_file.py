@@ -60,6 +60,7 @@ class Parquet:
             with reading.ParquetFile(self.path, read_dictionary=texts, pre_buffer=False) as file:
                 for piece in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=list(self.names), use_threads=False):
                     seen += len(piece)
+                    piece.validate(full=True)  # a damaged file may point beyond its own texts
                     yield piece.select(list(self.names))
         except (arrow.ArrowException, OSError, MemoryError, ValueError) as error:
             raise _damaged(self.path, error) from error

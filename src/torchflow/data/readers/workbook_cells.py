@@ -53,8 +53,9 @@ def cells(path: str, sheets: Sequence[str | int] | None, max_bytes: int, max_cel
 
 def _rows(sheet: Any, name: str, max_cells: int) -> Iterator[Any]:
     width = sheet.width if sheet.start else 0
-    if sheet.start and sheet.total_height * width > max_cells:
-        said = f"sheet {name!r} has {sheet.total_height:,} rows and {width:,} columns"
+    height = sheet.end[0] + 1 if sheet.start else 0
+    if height * width > max_cells:
+        said = f"sheet {name!r} has {height:,} rows and {width:,} columns"
         raise ValueError(f"{said}, and at most {max_cells:,} cells are read. Pass max_cells= if that is right.")
     yield {"sheet": name, "first_row": 1, "first_column": sheet.start[1] if sheet.start else 0}
     block = []
@@ -167,12 +168,12 @@ def _scan(sheet: IO[bytes], name: str, max_cells: int) -> None:
         nonlocal row, column, rows, columns
         tag = tag.rpartition(":")[2]
         if tag == "row":
-            row, column = int(attributes.get("r", row + 1)), 0
+            row, column = _number(attributes.get("r", ""), row + 1), 0
         elif tag == "c":
             place = attributes.get("r", "")
             letters = place.rstrip("0123456789")
             column = column_number(letters) if letters else column + 1
-            row = int(place[len(letters) :] or row)
+            row = _number(place[len(letters) :], row)
             rows, columns = max(rows, row), max(columns, column)
             if rows * columns > max_cells:
                 said = f"{name} has cells as far as {place or (row, column)}"
@@ -187,6 +188,13 @@ def _scan(sheet: IO[bytes], name: str, max_cells: int) -> None:
         parser.Parse(b"", True)
     except (xml.parsers.expat.ExpatError, zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"{name} is damaged: {error}. Save it anew.") from error
+
+
+def _number(digits: str, otherwise: int) -> int:
+    """Return the number of a row, or the one that follows where none is said."""
+    if digits and not digits.isdecimal():
+        raise ValueError(f"a cell is at {digits[:20]!r}, which is no row. It is damaged: save it anew.")
+    return int(digits) if digits else otherwise
 
 
 def _refuse_doctype(*declaration: object) -> None:
