@@ -20,12 +20,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.data.workbooks import REAL_XLS, ods, ods_of, sheet_of, sheet_xml, xlsx, xlsx_parts, zipped
+from tests.data.workbooks import REAL_XLS, Cell, ods, ods_of, sheet_of, sheet_xml, xlsx, xlsx_parts, zipped
 from torchflow import data
 from torchflow.data import Dataset
 from torchflow.errors import DataError, FileError
 
-ROWS: list[list[float | str | None]] = [["id", "size", "name"], *([float(i), i / 7, f"name {i}"] for i in range(50))]
+ROWS: list[list[Cell]] = [["id", "size", "name"]]
+ROWS += [[float(i), i / 7, f"name {i}"] for i in range(50)]
 CSV = "id,size,name\n" + "".join(f'{i},{i / 7},"name, {i}"\n' for i in range(50))
 READERS: dict[str, Callable[[Path], Dataset[Any]]] = {
     ".csv": data.from_csv,

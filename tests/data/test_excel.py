@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tests.data.workbooks import REAL_XLS, Cell, ods, sheet_of, xlsx, xlsx_parts, zipped
 from torchflow import data
-from torchflow.data.readers import excel, workbook_cells
+from torchflow.data.readers import workbook_cells
 from torchflow.data.readers.sheets import column_letters
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, FileError, MissingExtraError, TableError
 
@@ -115,7 +115,7 @@ def test_cells_may_begin_anywhere(tmp_path: Path) -> None:
     rows = '<row r="7"><c r="D7" t="inlineStr"><is><t>x</t></is></c></row><row r="9"><c r="D9"><v>5</v></c></row>'
     path = written(tmp_path, zipped(xlsx_parts({"S": sheet_of(rows)})))
     for options in ({}, {"header": 7}, {"cells": "D7:D9"}, {"cells": "A:Z"}):
-        assert listed(data.from_excel(path, **options).take_batch([0])) == {"x": [5]}  # type: ignore[call-overload]
+        assert listed(data.from_excel(path, **options).take_batch([0])) == {"x": [5]}
 
 
 def test_gaps_are_named_with_the_row_that_the_program_shows(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_child_that_takes_too_long_is_ended(tmp_path: Path) -> None:
 
 def test_without_calamine_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, xlsx({"S": ROWS}))
-    monkeypatch.setattr(excel.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"needs python-calamine.*pip install 'torchflow-train\[excel\]'"):
         data.from_excel(path)
 

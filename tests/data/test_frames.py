@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from torchflow import data
-from torchflow.data.readers import frames
 from torchflow.errors import ArgumentTypeError, MissingExtraError, TableError
 
 MORNING = datetime(2024, 5, 31, 6)
@@ -61,12 +60,6 @@ def polars() -> pl.DataFrame:
     return pl.DataFrame(COLUMNS)
 
 
-def relation() -> Any:
-    table = arrow()  # duckdb finds it by its name
-    assert len(table) == 3
-    return duckdb.sql("select * from table")
-
-
 def cells(batch: dict[str, Any]) -> dict[str, list[Any]]:
     made = {name: column.tolist() if isinstance(column, Tensor) else column for name, column in batch.items()}
     return {
@@ -87,14 +80,16 @@ def test_frames_of_every_maker_have_the_same_rows(make: Any) -> None:
 
 def test_a_relation_of_duckdb_has_the_same_rows() -> None:
     query = "select * from (values (1, 'x', true, date '1970-01-02', 1.25::decimal(4,2)), (2, null, false, null, null)) t(a, t, f, d, m)"
-    batch = data.from_frame(duckdb.sql(query)).take_batch([0, 1])
+    found: Any = duckdb.sql(query)
+    batch = data.from_frame(found).take_batch([0, 1])
     assert cells(batch) == {"a": [1, 2], "t": ["x", None], "f": [True, False], "d": [86_400.0, None], "m": [1.25, None]}
-    x, y = data.from_frame(duckdb.sql("select 1 as a, 2 as y"), target="y")[0]
+    pair: Any = duckdb.sql("select 1 as a, 2 as y")
+    x, y = data.from_frame(pair, target="y")[0]
     assert (x.tolist(), y.tolist()) == ([1.0], [2.0])
 
 
 def test_without_pyarrow_frames_are_read_through_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for make in (pandas, polars):
         frame: Any = make()
         dropped = (
@@ -127,13 +122,13 @@ def test_arrow_and_numpy_say_the_same_of_a_pandas_frame(draw: st.DataObject) -> 
     ]
     chosen = draw.draw(st.lists(st.sampled_from(range(len(kinds))), min_size=1, max_size=4))
     columns = {
-        f"c{place}": pd.Series(draw.draw(st.lists(kinds[kind][0], min_size=size, max_size=size)), dtype=kinds[kind][1])  # type: ignore[call-overload]
+        f"c{place}": pd.Series(draw.draw(st.lists(kinds[kind][0], min_size=size, max_size=size)), dtype=kinds[kind][1])
         for place, kind in enumerate(chosen)
     }
     frame = pd.DataFrame(columns)
     through_arrow = data.from_frame(frame)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frames.importlib.util, "find_spec", lambda name: None)
+        patch.setattr("importlib.util.find_spec", lambda name: None)
         through_numpy = data.from_frame(frame)
     one, other = (dataset.take_batch(range(size)) for dataset in (through_arrow, through_numpy))
     assert cells(one) == cells(other)

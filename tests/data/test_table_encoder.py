@@ -234,7 +234,7 @@ def test_places_in_cycles() -> None:
         f"d {wave}({cycle})" for cycle in ("year", "month", "week", "day") for wave in ("sin", "cos")
     )
     x = encoding(table({"d": list(days)}).take_batch(range(5)))
-    turns = [
+    turns: list[list[float]] = [
         [0, 0, 0, 0],
         [365 / 366, 30 / 31, 1 / 7, 0],
         [0.5, 1.5 / 31, 6.5 / 7, 0.5],

@@ -119,7 +119,7 @@ def test_wrong_arguments_are_named(tmp_path: Path, options: dict[str, Any], erro
     with pytest.raises(error, match=message):
         data.from_csv(file, **options)
     with pytest.raises(ArgumentTypeError, match="path must be a path"):
-        data.from_csv(None, target="y")  # type: ignore[arg-type]
+        data.from_csv(None, target="y")  # type: ignore[call-overload]
 
 
 def test_frames_become_pairs() -> None:
@@ -161,4 +161,4 @@ def test_what_is_no_frame_is_refused() -> None:
         data.from_frame(pd.DataFrame({"a": [1.0], "y": [1.0]}).iloc[:0], target="y")
     for wrong in (None, [1], {"a": [1]}, pd.DataFrame):
         with pytest.raises(ArgumentTypeError, match="frame must be a table such as a pandas DataFrame"):
-            data.from_frame(wrong, target="y")  # type: ignore[arg-type]
+            data.from_frame(wrong, target="y")  # type: ignore[call-overload]

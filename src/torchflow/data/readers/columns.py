@@ -19,7 +19,7 @@ MOMENT = "seconds since 1970"
 EXACT = 2**53
 """Up to here float64 holds every whole number."""
 
-Row: TypeAlias = "dict[str, Tensor | str]"
+Row: TypeAlias = dict[str, Any]
 """A sample of a table: cells by the names of their columns, tensors of shape () or texts."""
 
 
