@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,8 +30,9 @@ class Growing:
         text: Whether it is of texts, whatever its cells are.
     """
 
-    def __init__(self, gaps: Collection[str], text: bool = False) -> None:
+    def __init__(self, gaps: frozenset[str], text: bool = False) -> None:
         self._gaps = gaps
+        self._numbers_are_cells = not any(_is_number(gap) for gap in gaps - {"nan"})
         self._kind: str | None = "text" if text else None
         self._chunks: list[Values | int] = []  # an int counts gaps
         self._known: dict[str, int] = {}
@@ -44,6 +45,8 @@ class Growing:
         if self._kind == "text":
             if not self.incomplete:
                 self._add_texts(cells)
+            return
+        if self._add_numbers(cells):
             return
         filled = [cell for cell in cells if cell.lower() not in self._gaps]
         if not filled:
@@ -86,6 +89,22 @@ class Growing:
         if self._kind == "whole" and mixed and any(_beyond(chunk) for chunk in chunks):
             self._become_text(())
 
+    def _add_numbers(self, cells: Sequence[str]) -> bool:
+        """Add cells that are all numbers at once, where that may be; return whether they were."""
+        if self._kind not in (None, "whole", "number") or not self._numbers_are_cells:
+            return False
+        for kind, parse in _KINDS[2:3] if self._kind == "number" else _KINDS[1:3]:
+            try:
+                values = parse(cells)
+            except (ValueError, OverflowError):
+                continue
+            if kind == "number" and np.isnan(values).any():  # a gap, whose kind is for the longer way to find
+                return False
+            self._kind = kind
+            self._chunks.append(values)
+            return True
+        return False
+
     def _become_text(self, cells: Sequence[str]) -> None:
         only_gaps = all(isinstance(chunk, int) for chunk in self._chunks)
         before = sum(chunk for chunk in self._chunks if isinstance(chunk, int))
@@ -115,29 +134,37 @@ def _parsed(kind: str | None, cells: list[str]) -> tuple[str, Values]:
     return "text", np.empty(0)
 
 
-def _truths(cells: list[str]) -> Values:
+def _truths(cells: Sequence[str]) -> Values:
     try:
         return np.array([_TRUTH[cell.lower()] for cell in cells], dtype=np.int8)
     except KeyError as error:
         raise ValueError(str(error)) from None
 
 
-def _wholes(cells: list[str]) -> Values:
+def _wholes(cells: Sequence[str]) -> Values:
     _refuse_underscores(cells)
     return np.array(list(map(int, cells)), dtype=np.int64)
 
 
-def _numbers(cells: list[str]) -> Values:
+def _numbers(cells: Sequence[str]) -> Values:
     _refuse_underscores(cells)
     return np.array(list(map(float, cells)), dtype=np.float64)
 
 
-def _dates(cells: list[str]) -> Values:
+def _dates(cells: Sequence[str]) -> Values:
     return np.array([seconds_of(cell) for cell in cells], dtype=np.float64)
 
 
-def _refuse_underscores(cells: list[str]) -> None:
-    if any("_" in cell for cell in cells):  # float() reads "1_000", which no other program does
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_underscores(cells: Sequence[str]) -> None:
+    if "_" in "".join(cells):  # float() reads "1_000", which no other program does
         raise ValueError("an underscore")
 
 
@@ -153,7 +180,7 @@ def seconds_of(cell: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-Parser = Callable[[list[str]], Values]
+Parser = Callable[[Sequence[str]], Values]
 _KINDS: tuple[tuple[str, Parser], ...] = (("truth", _truths), ("whole", _wholes), ("number", _numbers), ("date", _dates))
 _WIDER: dict[str | None, tuple[tuple[str, Parser], ...]] = {
     None: _KINDS,

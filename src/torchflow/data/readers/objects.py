@@ -29,7 +29,7 @@ def column_of_objects(cells: Sequence[Any], place: Callable[[int], str]) -> tupl
     Raises:
         TableError: A cell is something else.
     """
-    kinds = set(map(_kind, cells))
+    kinds = _kinds(cells)
     if "other" in kinds:
         row = next(row for row, cell in enumerate(cells) if _kind(cell) == "other")
         remedy = "Turn it into numbers or texts first, or leave out the column (features=[...])."
@@ -42,6 +42,23 @@ def column_of_objects(cells: Sequence[Any], place: Callable[[int], str]) -> tupl
         seconds = [float("nan") if _kind(cell) == "gap" else seconds_of_object(cell) for cell in cells]
         return torch.tensor(seconds, dtype=torch.float64), kinds == {"moment"}
     return Text.of([text_of_object(cell) for cell in cells]), False
+
+
+def _kinds(cells: Sequence[Any]) -> set[str]:
+    """Return the kinds of all cells; of the common types one cell, or the extremes, say it for all."""
+    found = set()
+    for cell_type in set(map(type, cells)):
+        own = [cell for cell in cells if type(cell) is cell_type]
+        if cell_type is float:
+            gaps = sum(map(math.isnan, own))
+            found.update(["gap"] * (gaps > 0) + ["number"] * (gaps < len(own)))
+        elif cell_type is int:
+            found.update((_kind(min(own)), _kind(max(own))))
+        elif cell_type in (str, bool, type(None), date, datetime, time, timedelta):
+            found.add(_kind(own[0]))
+        else:
+            found.update(map(_kind, own))
+    return found
 
 
 def _kind(cell: object) -> str:

@@ -134,10 +134,8 @@ def table_of(file: Path, sheets: Sequence[Sheet], area: Area, sheet_column: str 
 def _one_table(file: Path, sheet: Sheet, area: Area) -> SheetTable:
     """Return the table of one sheet."""
     place = f"{file}, sheet {sheet.name!r}"
-    numbered = [
-        (number, _part(row, sheet.first_column, area))
-        for number, row in enumerate(sheet.rows[area.top - 1 : area.bottom], start=area.top)
-    ]
+    part = slice(max(0, area.left - 1 - sheet.first_column), max(0, area.right - sheet.first_column))
+    numbered = [(number, row[part]) for number, row in enumerate(sheet.rows[area.top - 1 : area.bottom], start=area.top)]
     filled = [(number, row) for number, row in numbered if any(cell is not None for cell in row)]
     if not filled:
         raise TableError(
@@ -156,12 +154,6 @@ def _one_table(file: Path, sheet: Sheet, area: Area) -> SheetTable:
             raise TableError(f"{place}, column {letters} has cells and no name in row {number}. {remedy}")
     below = [[row[at] if at < len(row) else None for at in used] for _, row in filled[1:]]
     return SheetTable(place, tuple(str(names[at]) for at in used), below, [number for number, _ in filled[1:]])
-
-
-def _part(row: list[Any], first_column: int, area: Area) -> list[Any]:
-    """Return the cells of a row from the area's left column on, or from the first there is."""
-    start = max(0, area.left - 1 - first_column)
-    return row[start : max(0, area.right - first_column)]
 
 
 def column_letters(number: int) -> str:
