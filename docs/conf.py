@@ -15,7 +15,7 @@ copyright = "the torchflow authors, Apache-2.0"
 version = release = torchflow.__version__
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "kinds"]  # the pages of kinds are parts of another
 html_theme = "furo"
 html_title = f"torchflow {release}"
 html_static_path = ["_static"]

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from torchflow import data
 from torchflow.data import Dataset
 from torchflow.data.partition import allotted
+from torchflow.data.splits import split_sizes
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError, LeakError
 
 CODES = st.lists(st.integers(0, 4), min_size=8, max_size=120)
@@ -41,6 +42,7 @@ def fractions(weights: list[int]) -> list[float]:
 @settings(deadline=None, max_examples=100)
 @given(codes=CODES, weights=WEIGHTS, seed=SEEDS)
 def test_every_part_has_its_share_of_every_class_within_one_sample(codes: list[int], weights: list[int], seed: int) -> None:
+    """Fails without the way between parts, by which single samples are passed on."""
     shares = fractions(weights)
     try:
         parts = numbered(codes).split(*shares, seed=seed, stratify=1)
@@ -48,8 +50,8 @@ def test_every_part_has_its_share_of_every_class_within_one_sample(codes: list[i
         assert min(shares) * len(codes) < 2  # a part would be empty
         return
     assert sorted(place for part in parts for place in places(part)) == list(range(len(codes)))
+    assert [len(part) for part in parts] == split_sizes(len(codes), shares)
     for part, share in zip(parts, shares, strict=True):
-        assert abs(len(part) - share * len(codes)) < 2
         found = Counter(codes[place] for place in places(part))
         for code, count in Counter(codes).items():
             assert abs(found[code] - share * count) < 1
@@ -58,7 +60,7 @@ def test_every_part_has_its_share_of_every_class_within_one_sample(codes: list[i
 @settings(deadline=None, max_examples=200)
 @given(counts=st.lists(st.integers(1, 40), min_size=1, max_size=8), weights=WEIGHTS)
 def test_rounding_keeps_the_sums_of_rows_and_columns(counts: list[int], weights: list[int]) -> None:
-    """Fails if leftover places are given without regard to the parts' sizes: without the way between parts, say."""
+    """Fails if leftover places are given without regard to the parts' sizes."""
     total = sum(counts)
     if total < sum(weights):
         return

@@ -16,6 +16,8 @@ from torchflow.lazy import importing
 if TYPE_CHECKING:
     from torchflow.data.categories import Categories, Categorized
     from torchflow.data.encoders import FittedEncoder, Standardize, Standardized, encoder_from_state, load_encoders
+    from torchflow.data.leaks import check_splits
+    from torchflow.data.overlaps import Overlap, SplitReport
     from torchflow.data.readers.excel import from_excel
     from torchflow.data.readers.frames import from_frame
     from torchflow.data.readers.parquet import from_parquet
@@ -29,6 +31,8 @@ __getattr__ = importing(
     {
         "torchflow.data.categories": ("Categories", "Categorized"),
         "torchflow.data.encoders": ("FittedEncoder", "Standardize", "Standardized", "encoder_from_state", "load_encoders"),
+        "torchflow.data.leaks": ("check_splits",),
+        "torchflow.data.overlaps": ("Overlap", "SplitReport"),
         "torchflow.data.readers.excel": ("from_excel",),
         "torchflow.data.readers.frames": ("from_frame",),
         "torchflow.data.readers.parquet": ("from_parquet",),
@@ -47,13 +51,16 @@ __all__ = [
     "Draw",
     "Field",
     "FittedEncoder",
+    "Overlap",
     "Schema",
+    "SplitReport",
     "Standardize",
     "Standardized",
     "TableEncoder",
     "TableEncoding",
     "as_dataset",
     "batches_of",
+    "check_splits",
     "collate",
     "encoder_from_state",
     "from_arrays",
