@@ -156,29 +156,65 @@ def test_a_batch_reads_only_the_pieces_that_hold_its_rows(file: Path, monkeypatc
     assert len(source._ends) >= 7
 
 
+def arrow_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*/*.arrow"))
+
+
 def test_a_cache_is_found_again_and_made_anew_for_another_file(file: Path) -> None:
     folder = file.parent / "cache"
     data.from_parquet(file, cache=folder)
-    before = (folder / "table.arrow").stat()
+    (made,) = arrow_files(folder)
+    before = made.stat()
     assert data.from_parquet(file, cache=folder)[7]["whole"] == 7
-    assert (folder / "table.arrow").stat() == before
+    assert made.stat() == before
     pq.write_table(table(100), file)
     assert len(data.from_parquet(file, cache=folder)) == 100
-    assert list(data.from_parquet(file, cache=folder, features=["y"])[0]) == ["y"]
-    (folder / "manifest.json").write_text("{", encoding="utf-8")
+    (again,) = arrow_files(folder)  # the old one is gone
+    assert again != made
+    (again.parent / "manifest.json").write_text("{", encoding="utf-8")
     assert len(data.from_parquet(file, cache=folder)) == 100
+
+
+def test_several_files_and_choices_of_columns_share_a_cache(file: Path) -> None:
+    folder = file.parent / "cache"
+    other = file.parent / "other" / file.name
+    other.parent.mkdir()
+    pq.write_table(table(200).set_column(2, "whole", pa.array(range(1000, 1200))), other)
+    one, two = (data.from_parquet(path, cache=folder) for path in (file, other))
+    few = data.from_parquet(file, cache=folder, features=["y"])
+    assert [one[5]["whole"].item(), two[5]["whole"].item()] == [5, 1005]
+    assert list(few[5]) == ["y"]
+    assert len(arrow_files(folder)) == 3
+
+
+def test_a_cache_that_was_left_half_written_is_made_anew(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = file.parent / "cache"
+
+    def dying(piece: Any, schema: Any, parquet: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spilled, "_plain", dying)
+        with pytest.raises(KeyboardInterrupt):
+            data.from_parquet(file, cache=folder)
+    assert [path.name for path in folder.glob("*/*")] == []
+    (left,) = folder.glob("*")
+    (left / "x.arrow.1-1.part").write_text("", encoding="utf-8")
+    os.utime(left / "x.arrow.1-1.part", (0, 0))
+    assert len(data.from_parquet(file, cache=folder)) == 200
+    assert sorted(path.suffix for path in folder.glob("*/*")) == [".arrow", ".json"]
 
 
 def test_a_cache_that_was_damaged_is_named(file: Path) -> None:
     folder = file.parent / "cache"
     dataset = data.from_parquet(file, cache=folder)
-    os.truncate(folder / "table.arrow", 100)
+    os.truncate(arrow_files(folder)[0], 100)
     with pytest.raises(
-        FileError, match=r"table.arrow cannot be read: its size is not what was written. Delete .*cache to make it anew"
+        FileError, match=r"arrow cannot be read: its size is not what was written. Delete .*cache.* to make it anew"
     ):
         dataset.take_batch([0])
     (file.parent / "taken").write_text("", encoding="utf-8")
-    with pytest.raises(FileError, match=r"taken cannot be written.*Pass another cache="):
+    with pytest.raises(FileError, match=r"taken.* cannot be written.*Pass another cache="):
         data.from_parquet(file, cache=file.parent / "taken")
 
 

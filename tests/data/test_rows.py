@@ -101,14 +101,19 @@ def truth(cell: str) -> bool:
     return cell.lower() == "true"
 
 
+def code(cell: str) -> bool:
+    digits = cell.lstrip("+-")
+    return digits[:1] == "0" and digits[1:2].isdecimal()
+
+
 def whole(cell: str) -> int:
-    if "_" in cell or not -(2**63) <= int(cell) < 2**63:
+    if "_" in cell or code(cell) or not -(2**63) <= int(cell) < 2**63:
         raise ValueError(cell)
     return int(cell)
 
 
 def number(cell: str) -> float:
-    if "_" in cell:
+    if "_" in cell or code(cell):
         raise ValueError(cell)
     return float(cell)
 
@@ -136,7 +141,9 @@ def reference(cells: Sequence[str], gaps: set[str]) -> list[Any]:
 
 
 CELLS = st.one_of(
-    st.sampled_from(["", "NA", "true", "False", "0", "1", "-7", "2.5", "1e3", "x", "1_000", "2024-05-31", "1969-01-01"]),
+    st.sampled_from(
+        ["", "NA", "true", "False", "0", "1", "-7", "2.5", "1e3", "x", "1_000", "007", "-01", "0.5", "2024-05-31", "1969-01-01"]
+    ),
     st.integers(-(2**64), 2**64).map(str),
     st.dates(date(1900, 1, 1), date(2100, 1, 1)).map(str),
     st.text(alphabet="ab1.-", max_size=3),
@@ -158,6 +165,14 @@ def test_a_column_is_the_same_however_it_comes_in(chunks: list[list[str]], kind:
         column = Growing(frozenset(gaps), text=True)
         column.extend(cells)
     assert listed(column.column()[0]) == reference(cells, gaps)
+
+
+def test_codes_keep_their_zeros(tmp_path: Path) -> None:
+    dataset = data.from_csv(written(tmp_path, "zip,n\n01234,0\n99999,0.5\n"))
+    assert dataset.take_batch([0, 1])["zip"] == ["01234", "99999"]
+    assert dataset.take_batch([0, 1])["n"].tolist() == [0, 0.5]
+    encoding = data.TableEncoder(numeric=["zip"], standardize=False).fit(dataset)
+    assert encoding(dataset.take_batch([0, 1])).tolist() == [[1234.0], [99999.0]]
 
 
 def test_texts_that_come_late_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

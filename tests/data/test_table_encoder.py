@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import math
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import Tensor, nn
 
 from torchflow import data, save_model
-from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
+from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError, LeakError
 
 Rows = dict[str, list[Any]]
 
@@ -331,7 +334,7 @@ def test_wrong_arguments_are_named(options: dict[str, Any], error: type[Exceptio
         (
             {"numeric": ["sex"]},
             ROWS,
-            "column 'sex' is taken for numbers and holds texts such as 'f'. Name it in categorical= or text=",
+            "column 'sex' is taken for numbers and holds 'f'. Correct that cell, or name the column in categorical= or text=",
         ),
         ({"target": "size"}, ROWS, "target 'size' has a gap at sample 2 of the training split. Leave out such rows"),
         ({"target": ["kind", "price"]}, ROWS, "a target of classes is one column, got 'kind', 'price'"),
@@ -383,3 +386,45 @@ def test_what_is_no_row_is_refused() -> None:
         classes.inverse(torch.rand(1, 3))
     with pytest.raises(ArgumentTypeError, match="predictions must be a tensor"):
         classes.inverse([1])  # type: ignore[arg-type]
+
+
+@given(st.data())
+def test_a_state_with_anything_else_in_it_is_refused_with_a_typed_error(draw: st.DataObject) -> None:
+    target = draw.draw(st.sampled_from(["price", "kind", None]))
+    state: Any = copy.deepcopy(FITTED[target].state())
+    places = list(places_in(state))
+    *path, last = draw.draw(st.sampled_from(places))
+    owner = state
+    for step in path:
+        owner = owner[step]
+    owner[last] = draw.draw(st.sampled_from([None, True, "text", -1, math.nan, math.inf, [], ["x"], {}, 10**400]))
+    try:
+        loaded = data.encoder_from_state(state)
+    except (ArgumentValueError, ArgumentTypeError):
+        return
+    assert loaded.state()["encoder"] in ("table", "standardize", "categories")
+    if isinstance(loaded, data.TableEncoding):
+        with contextlib.suppress(DataError):
+            loaded(table(ROWS).take_batch([0, 1, 5]))
+
+
+def places_in(tree: Any) -> Iterator[tuple[Any, ...]]:
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+        yield (key,)
+        yield from ((key, *rest) for rest in places_in(value))
+
+
+FITTED = {
+    target: data.TableEncoder(target=target, missing="indicator", text=["note"], cycles=["week"]).fit(table(ROWS))
+    for target in ("price", "kind", None)
+}
+
+
+def test_an_encoded_part_stays_the_part_of_a_split_that_it_was() -> None:
+    train, test = table(ROWS).split(0.5, 0.5)
+    encoding = data.TableEncoder(target="price", numeric=["year"], categorical=[], datetime=[]).fit(train)
+    data.Standardize(0).fit(encoding.encode(train))
+    with pytest.raises(LeakError):
+        data.Standardize(0).fit(encoding.encode(test))
+    with pytest.raises(LeakError, match=r"TableEncoder.fit was given part 1 of 2"):
+        data.TableEncoder(target="price").fit(test)

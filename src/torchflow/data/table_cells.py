@@ -27,20 +27,28 @@ def words_of(text: str) -> Counter[str]:
 
 
 def numbers_of(cells: Any, column: str) -> Tensor:
-    """Return float64 (batch,), NaN for gaps.
+    """Return float64 (batch,), NaN for gaps, of numbers or of texts that are numbers, such as ``"007"``.
 
     Raises:
-        DataError: The cells are texts, or one is infinite.
+        DataError: A text is no number, or a number is infinite.
     """
+    if isinstance(cells, list):
+        cells = torch.tensor([_number_of(cell, column) for cell in cells], dtype=torch.float64)
     if not isinstance(cells, Tensor) or cells.ndim != 1 or cells.is_complex():
-        found = next((cell for cell in cells if cell), "") if isinstance(cells, list) else ""
-        said = f"texts such as {found[:40]!r}" if found else arguments.shown(type(cells))
-        raise DataError(f"column {column!r} is taken for numbers and holds {said}. Name it in categorical= or text=.")
+        raise DataError(f"column {column!r} is taken for numbers and holds {arguments.shown(type(cells))}. Leave it out.")
     values = cells.type(torch.float64)
     if bool(values.isinf().any()):
         row = int(values.isinf().nonzero()[0])
         raise DataError(f"column {column!r} is infinite in row {row} of the batch. Leave out that row or column.")
     return values
+
+
+def _number_of(cell: Any, column: str) -> float:
+    try:
+        return float(cell) if cell else math.nan
+    except (TypeError, ValueError):
+        remedy = "Correct that cell, or name the column in categorical= or text=."
+        raise DataError(f"column {column!r} is taken for numbers and holds {str(cell)[:40]!r}. {remedy}") from None
 
 
 def moments_of(cells: Any, column: str) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from torchflow.data.dataset import Dataset
 from torchflow.data.order import pieces
 from torchflow.data.schema import Field, Schema
 from torchflow.data.sources import Columns
-from torchflow.data.table_parts import Levels, Part, part_from_state
-from torchflow.data.table_targets import Amounts, Classes, target_from_state
+from torchflow.data.table_parts import Levels, Part
+from torchflow.data.table_states import part_from_state, target_from_state
+from torchflow.data.table_targets import Amounts, Classes
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
 from torchflow.tree import map_leaves
 from torchflow.types import State
@@ -108,7 +110,9 @@ class TableEncoding:
         if not len(dataset):
             raise DataError("encode got an empty dataset. It needs at least one row.")
         made = [self(dataset.take_batch(indices)) for indices in pieces(len(dataset), _AT_ONCE)]
-        return Dataset(Columns(_below(made), f"{dataset.source.lineage}.encode", self.schema_after(dataset.schema)))
+        source = Columns(_below(made), f"{dataset.source.lineage}.encode", self.schema_after(dataset.schema))
+        source.parents = (dataset.source,)  # so that it stays known which part of a split this is
+        return Dataset(source)
 
     def inverse(self, predictions: Tensor) -> Tensor | list[str]:
         """Return predictions in the table's own terms: numbers in their units, or the names of classes.
@@ -137,9 +141,18 @@ class TableEncoding:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> TableEncoding:
         """Return the transform of a state."""
-        target = None if state["target"] is None else target_from_state(state["target"])
-        parts = tuple(part_from_state(part) for part in state["parts"])
-        return cls(parts, target, bool(state["embed"]), _DTYPES[state["dtype"]])
+        listed, aim = state["parts"], state["target"]
+        if not isinstance(listed, Sequence) or not all(isinstance(part, Mapping) for part in listed):
+            raise ArgumentValueError(f"the state of encoder 'table' has parts={arguments.shown(listed)}, which are no columns.")
+        parts = tuple(part_from_state(part) for part in listed)
+        if not isinstance(aim, (Mapping, NoneType)):
+            raise ArgumentValueError(f"the state of encoder 'table' has target={arguments.shown(aim)}, which is none.")
+        target = None if aim is None else target_from_state(aim)
+        if not isinstance(state["dtype"], str) or state["dtype"] not in _DTYPES or not isinstance(state["embed"], bool):
+            raise ArgumentValueError(
+                f"the state of encoder 'table' has dtype={arguments.shown(state['dtype'])}, which x cannot have."
+            )
+        return cls(parts, target, state["embed"], _DTYPES[state["dtype"]])
 
     def _is_code(self, part: Part) -> bool:
         return self.embed and isinstance(part, Levels)

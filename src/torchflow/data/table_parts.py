@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -229,20 +228,3 @@ class Words(Part):
                 if word in places:
                     made[row, places[word]] = math.log1p(count)
         return made
-
-
-def part_from_state(state: Mapping[str, Any]) -> Part:
-    """Return the fitted column of a state.
-
-    Raises:
-        KeyError: The state lacks something.
-    """
-    made: Callable[..., Part] = _PARTS[state["kind"]]
-    rest: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value for name, value in state.items()
-    }
-    del rest["kind"]
-    return made(**rest)
-
-
-_PARTS: dict[str, Callable[..., Part]] = {part.kind: part for part in (Number, Moment, Levels, Words)}

@@ -143,14 +143,3 @@ def refuse_gaps_in_target(gaps: Tensor, column: str) -> None:
     """
     if bool(gaps.any()):
         raise DataError(f"target {column!r} has a gap in row {int(gaps.nonzero()[0])} of the batch. {GAP_IN_TARGET}")
-
-
-def target_from_state(state: Mapping[str, Any]) -> Amounts | Classes:
-    """Return the target of a state.
-
-    Raises:
-        KeyError: The state lacks something.
-    """
-    if state["kind"] == "classes":
-        return Classes(state["columns"][0], tuple(state["classes"]))
-    return Amounts(tuple(state["columns"]), tuple(state["means"]), tuple(state["stds"]))

@@ -15,6 +15,8 @@ from torchflow.data.readers.columns import EXACT, Column, Text
 
 Values = np.ndarray[Any, Any]
 
+_NO_NUMBER = re.compile(r"_|(?:^|\n)[+-]?0[0-9]")
+"""float() reads "1_000", which no other program does; and "007" is a code, whose zeros would be lost."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?)?")
 _TRUTH = {"true": 1, "false": 0}
 
@@ -142,12 +144,12 @@ def _truths(cells: Sequence[str]) -> Values:
 
 
 def _wholes(cells: Sequence[str]) -> Values:
-    _refuse_underscores(cells)
+    _refuse_codes(cells)
     return np.array(list(map(int, cells)), dtype=np.int64)
 
 
 def _numbers(cells: Sequence[str]) -> Values:
-    _refuse_underscores(cells)
+    _refuse_codes(cells)
     return np.array(list(map(float, cells)), dtype=np.float64)
 
 
@@ -163,9 +165,9 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _refuse_underscores(cells: Sequence[str]) -> None:
-    if "_" in "".join(cells):  # float() reads "1_000", which no other program does
-        raise ValueError("an underscore")
+def _refuse_codes(cells: Sequence[str]) -> None:
+    if _NO_NUMBER.search("\n".join(cells)):
+        raise ValueError("no number")
 
 
 def seconds_of(cell: str) -> float:

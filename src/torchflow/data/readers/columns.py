@@ -131,14 +131,19 @@ class Gathering:
                 self.bytes += column.nbytes
 
     def columns(self) -> dict[str, Column]:
-        """Return the columns of all rows."""
-        for name, parts in list(self._numbers.items()):
+        """Return the columns of all rows, and keep nothing."""
+        for name, parts in self._numbers.copy().items():
             floats = any(part.is_floating_point() for part in parts)
             wholes = [part for part in parts if part.dtype == torch.int64 and len(part)]
             if floats and any(int(part.min()) < -EXACT or int(part.max()) > EXACT for part in wholes):
                 self._become_texts(name)  # as floats they would be other numbers
-        texts = {name: Text(known, torch.from_numpy(np.concatenate(self._codes[name]))) for name, known in self._known.items()}
-        return {name: texts[name] if name in texts else torch.cat(self._numbers[name]) for name in self._order}
+        made: dict[str, Column] = {}
+        for name in self._order:  # the parts of a column go before the next is joined, so that memory holds the table once
+            if name in self._known:
+                made[name] = Text(self._known.pop(name), torch.from_numpy(np.concatenate(self._codes.pop(name))))
+            else:
+                made[name] = torch.cat(self._numbers.pop(name))
+        return made
 
     def _become_texts(self, name: str) -> None:
         if name not in self._known:

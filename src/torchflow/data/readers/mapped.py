@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -19,13 +17,12 @@ from torch import Tensor
 from torchflow.data.collate import rows
 from torchflow.data.draw import Draw
 from torchflow.data.readers.arrow import pyarrow
-from torchflow.data.readers.columns import EXACT, MOMENT
+from torchflow.data.readers.columns import MOMENT
 from torchflow.data.schema import Field, Schema
 from torchflow.data.sources import Source
 from torchflow.errors import FileError
 
-ARROW, MANIFEST = "table.arrow", "manifest.json"
-_WHOLE = ("bool", "int64")
+WHOLE = ("bool", "int64")
 _DTYPES = {"bool": torch.bool, "int64": torch.int64, "float": torch.float32, "double": torch.float64, "text": None}
 
 
@@ -35,6 +32,7 @@ class Manifest:
 
     Attributes:
         origin: What it was made from: a path, its size, its time, and the chosen columns.
+        file: The name of the Arrow file, which lies beside the manifest.
         sizes: The rows of each piece of the file.
         kinds: By column, what its cells are once read: bool, int64, float, double or text.
         moments: The columns of dates.
@@ -42,6 +40,7 @@ class Manifest:
     """
 
     origin: Mapping[str, Any]
+    file: str
     sizes: Sequence[int]
     kinds: Mapping[str, str]
     moments: Sequence[str]
@@ -115,7 +114,7 @@ class MappedTable(Source):
         if kind == "text":
             texts = [text or "" for text in array.cast("large_string").to_pylist()]
             return [texts[row] for row in back.tolist()]
-        if kind == "double" and array.type in _WHOLE:  # gaps elsewhere in the column
+        if kind == "double" and array.type in WHOLE:  # gaps elsewhere in the column
             array = (array.cast("int8") if array.type == "bool" else array).cast("double")
         values: Any = array.to_numpy(zero_copy_only=False)
         return torch.from_numpy(np.ascontiguousarray(values[back]))
@@ -124,7 +123,7 @@ class MappedTable(Source):
         """Return a record batch of the file, which lies on disk until it is looked at."""
         if self._pieces is None or self._pieces[0] != os.getpid():
             arrow = pyarrow("a mapped table")
-            path = self._folder / ARROW
+            path = self._folder / self._manifest.file
             try:
                 if path.stat().st_size != self._manifest.bytes:
                     raise OSError("its size is not what was written")
@@ -138,73 +137,3 @@ class MappedTable(Source):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pieces": None}  # every process maps the file itself
-
-
-class Kinds:
-    """What the columns of a table turn out to be, while its pieces pass by."""
-
-    def __init__(self) -> None:
-        self._gaps: set[str] = set()
-        self._large: set[str] = set()
-
-    def seen(self, piece: Any) -> None:
-        """Look at a record batch of bool, int64, float, double and large_string columns."""
-        compute = importlib.import_module("pyarrow.compute")
-        for name, column in zip(piece.schema.names, piece.columns, strict=True):
-            if column.type in _WHOLE and column.null_count:
-                self._gaps.add(name)
-            if column.type == "int64":
-                extremes = compute.min_max(column).as_py()
-                if any(value is not None and abs(value) > EXACT for value in extremes.values()):
-                    self._large.add(name)
-
-    def of(self, schema: Any) -> dict[str, str]:
-        """Return the kind of each column: whole numbers with gaps are floats, or texts where a float would change them."""
-        kinds = {field.name: "text" if field.type == "large_string" else str(field.type) for field in schema}
-        gaps = {name: "text" if name in self._large else "double" for name in self._gaps}
-        return {name: gaps.get(name, kind) for name, kind in kinds.items()}
-
-
-def write_mapped(folder: Path, pieces: Iterable[Any], schema: Any, moments: Sequence[str], origin: Mapping[str, Any]) -> Manifest:
-    """Write record batches to a mapped table, of which nothing counts until its manifest is there.
-
-    Args:
-        folder: Where; it is made.
-        pieces: Record batches of the schema, at most a few ten thousand rows each.
-        schema: Arrow's: columns of bool, int64, float, double and large_string.
-        moments: The columns of dates.
-        origin: What it is made from.
-
-    Raises:
-        FileError: The folder cannot be written.
-    """
-    arrow = pyarrow("a mapped table")
-    kinds, sizes = Kinds(), []
-    path = folder / ARROW
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / MANIFEST).unlink(missing_ok=True)
-        with arrow.OSFile(str(path), "wb") as file, arrow.ipc.new_file(file, schema) as writer:
-            for piece in pieces:
-                if len(piece):
-                    kinds.seen(piece)
-                    sizes.append(len(piece))
-                    writer.write_batch(piece)
-        manifest = Manifest(origin, sizes, kinds.of(schema), list(moments), path.stat().st_size)
-        beside = folder / f"{MANIFEST}.{os.getpid()}"
-        said = {name: getattr(manifest, name) for name in Manifest.__slots__}
-        beside.write_text(json.dumps(said), encoding="utf-8")
-        os.replace(beside, folder / MANIFEST)
-    except OSError as error:
-        raise FileError(f"{folder} cannot be written: {error.strerror or error}. Pass another cache=.", folder) from error
-    return manifest
-
-
-def read_manifest(folder: Path, origin: Mapping[str, Any]) -> Manifest | None:
-    """Return the manifest of a mapped table that was made from just this; None where there is none, or another."""
-    try:
-        found = Manifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
-        size = (folder / ARROW).stat().st_size
-    except (OSError, ValueError, TypeError):
-        return None
-    return found if found.origin == origin and found.bytes == size else None

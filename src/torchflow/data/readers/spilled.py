@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from torchflow.data.readers.arrow import is_text, numbers_of, pyarrow
-from torchflow.data.readers.mapped import MappedTable, read_manifest, write_mapped
+from torchflow.data.readers.mapped import MappedTable
+from torchflow.data.readers.mapped_files import digest, read_manifest, write_mapped
 from torchflow.data.readers.parquet_file import Parquet
 from torchflow.errors import FileError, TableError
 
@@ -33,6 +34,8 @@ def spilled(parquet: Parquet, folder: Path) -> MappedTable:
         "time": found.st_mtime_ns,
         "columns": list(parquet.names),
     }
+    # A folder of its own for each file and choice of columns: several files may share one cache=.
+    folder = folder / f"{parquet.path.stem}-{digest([origin['path'], origin['columns']])}"
     manifest = read_manifest(folder, origin)
     if manifest is None:
         schema = pyarrow("from_parquet").schema([(name, _plain_type(parquet.schema.field(name).type)) for name in parquet.names])
