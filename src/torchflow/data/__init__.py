@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from torchflow.data.encoders import FittedEncoder, Standardize, Standardized, encoder_from_state, load_encoders
     from torchflow.data.leaks import check_splits
     from torchflow.data.overlaps import Overlap, SplitReport
+    from torchflow.data.readers.excel import from_excel
     from torchflow.data.readers.frames import from_frame
+    from torchflow.data.readers.parquet import from_parquet
     from torchflow.data.readers.tables import from_csv
     from torchflow.data.synthetic import linear
+    from torchflow.data.table_encoder import TableEncoder
+    from torchflow.data.table_encoding import TableEncoding
 
 __getattr__ = importing(
     __name__,
@@ -29,9 +33,13 @@ __getattr__ = importing(
         "torchflow.data.encoders": ("FittedEncoder", "Standardize", "Standardized", "encoder_from_state", "load_encoders"),
         "torchflow.data.leaks": ("check_splits",),
         "torchflow.data.overlaps": ("Overlap", "SplitReport"),
+        "torchflow.data.readers.excel": ("from_excel",),
         "torchflow.data.readers.frames": ("from_frame",),
+        "torchflow.data.readers.parquet": ("from_parquet",),
         "torchflow.data.readers.tables": ("from_csv",),
         "torchflow.data.synthetic": ("linear",),
+        "torchflow.data.table_encoder": ("TableEncoder",),
+        "torchflow.data.table_encoding": ("TableEncoding",),
     },
 )
 
@@ -48,6 +56,8 @@ __all__ = [
     "SplitReport",
     "Standardize",
     "Standardized",
+    "TableEncoder",
+    "TableEncoding",
     "as_dataset",
     "batches_of",
     "check_splits",
@@ -55,9 +65,11 @@ __all__ = [
     "encoder_from_state",
     "from_arrays",
     "from_csv",
+    "from_excel",
     "from_frame",
     "from_function",
     "from_iterable",
+    "from_parquet",
     "from_tensors",
     "linear",
     "load_encoders",

@@ -16,6 +16,7 @@ from torchflow.data.categories import Categorized
 from torchflow.data.dataset import Dataset
 from torchflow.data.fields import checked_field, part_of, training_parts, with_field, with_part
 from torchflow.data.schema import Schema
+from torchflow.data.table_encoding import TableEncoding
 from torchflow.errors import ArgumentValueError, DataError
 from torchflow.types import State
 
@@ -122,6 +123,7 @@ class Standardized:
 ENCODERS: dict[str, Callable[[Mapping[str, Any]], FittedEncoder]] = {
     "categories": Categorized.from_state,
     "standardize": Standardized.from_state,
+    "table": TableEncoding.from_state,
 }
 """The encoders that a saved state may name; nothing else is ever looked up."""
 
