@@ -16,7 +16,9 @@ from torchflow.lazy import importing
 if TYPE_CHECKING:
     from torchflow.data.categories import Categories, Categorized
     from torchflow.data.encoders import FittedEncoder, Standardize, Standardized, encoder_from_state, load_encoders
+    from torchflow.data.readers.dicom import from_dicom
     from torchflow.data.readers.frames import from_frame
+    from torchflow.data.readers.images import from_images
     from torchflow.data.readers.tables import from_csv
     from torchflow.data.synthetic import linear
 
@@ -25,7 +27,9 @@ __getattr__ = importing(
     {
         "torchflow.data.categories": ("Categories", "Categorized"),
         "torchflow.data.encoders": ("FittedEncoder", "Standardize", "Standardized", "encoder_from_state", "load_encoders"),
+        "torchflow.data.readers.dicom": ("from_dicom",),
         "torchflow.data.readers.frames": ("from_frame",),
+        "torchflow.data.readers.images": ("from_images",),
         "torchflow.data.readers.tables": ("from_csv",),
         "torchflow.data.synthetic": ("linear",),
     },
@@ -48,8 +52,10 @@ __all__ = [
     "encoder_from_state",
     "from_arrays",
     "from_csv",
+    "from_dicom",
     "from_frame",
     "from_function",
+    "from_images",
     "from_iterable",
     "from_tensors",
     "linear",
