@@ -14,6 +14,7 @@ from torchflow.data.schema import Field, Schema
 from torchflow.lazy import importing
 
 if TYPE_CHECKING:
+    from torchflow.data import augment
     from torchflow.data.categories import Categories, Categorized
     from torchflow.data.encoders import FittedEncoder, Standardize, Standardized, encoder_from_state, load_encoders
     from torchflow.data.readers.dicom import from_dicom
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __getattr__ = importing(
     __name__,
     {
+        "torchflow.data.augment": (),
         "torchflow.data.categories": ("Categories", "Categorized"),
         "torchflow.data.encoders": ("FittedEncoder", "Standardize", "Standardized", "encoder_from_state", "load_encoders"),
         "torchflow.data.readers.dicom": ("from_dicom",),
@@ -47,6 +49,7 @@ __all__ = [
     "Standardize",
     "Standardized",
     "as_dataset",
+    "augment",
     "batches_of",
     "collate",
     "encoder_from_state",

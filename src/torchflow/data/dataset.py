@@ -12,7 +12,8 @@ from torch import Tensor
 from torchflow import arguments
 from torchflow.data import splits
 from torchflow.data.draw import Draw, first_draw
-from torchflow.data.maps import Cache, Filter, Map, MapBatch, MapRandom
+from torchflow.data.filtering import Filter
+from torchflow.data.maps import Cache, Map, MapBatch, MapRandom
 from torchflow.data.order import pieces
 from torchflow.data.schema import Schema
 from torchflow.data.sources import Source
