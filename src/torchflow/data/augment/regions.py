@@ -11,6 +11,7 @@ from torch.nn import functional
 from torchflow import arguments
 from torchflow.data.augment.transform import Transform, Where, between, pair_of, probability, span
 from torchflow.data.augment.warping import RESAMPLES, in_floats
+from torchflow.data.resizing import interpolated
 from torchflow.data.schema import Field
 from torchflow.errors import DataError
 
@@ -115,16 +116,11 @@ class ResizedCrop(Transform):
         top = min(whole_height - height, int(drawn[2] * (whole_height - height + 1)))
         left = min(whole_width - width, int(drawn[3] * (whole_width - width + 1)))
         window = image[..., top : top + height, left : left + width]
-        return in_floats(window, self.resample, self._resized)
+        return in_floats(window, self.resample, lambda values, resample: interpolated(values, self.size, resample))
 
     def size_after(self, field: Field) -> tuple[int | None, ...]:
         """Return the shape with the new size."""
         return (*field.shape[:-2], *self.size)
-
-    def _resized(self, window: Tensor, resample: str) -> Tensor:
-        if resample == "nearest":
-            return functional.interpolate(window, size=self.size, mode="nearest-exact")
-        return functional.interpolate(window, size=self.size, mode="bilinear", antialias=True, align_corners=False)
 
 
 class Erase(Transform):

@@ -197,7 +197,14 @@ def _series(listed: Files, how: Rendering, bad: str) -> DicomFiles:
     field = image_field([(tuple(image.shape), image.dtype)], how, complete=False)
     depths = {end - start for start, end in pairwise(starts)}
     shape = (*field.shape[:-2], depths.pop() if len(depths) == 1 else None, *field.shape[-2:])
-    return DicomFiles(files, how, Schema((replace(field, shape=shape, unit=where.unit), *label_field(files))), starts)
+    return DicomFiles(
+        files,
+        how,
+        Schema(
+            (replace(field, shape=shape, unit=where.unit, dims=(*field.dims[:-2], "depth", *field.dims[-2:])), *label_field(files))
+        ),
+        starts,
+    )
 
 
 def _ordered(files: Files, slices: Sequence[Slice], places: list[int]) -> list[int]:

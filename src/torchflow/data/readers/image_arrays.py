@@ -50,7 +50,8 @@ class ImageArrays(Source):
         if len(shapes) > 1:
             channels = seen[0].shape[:-2] if how.mode or len({shape[2] for shape in shapes}) == 1 else (None,)
             shape = (*channels, *(how.size or (None, None)))
-        self.schema = Schema((Field("image", shape, seen[0].dtype), *label_field(labels)))
+        dims = ("channel", "height", "width")[-len(shape) :]
+        self.schema = Schema((Field("image", shape, seen[0].dtype, dims=dims), *label_field(labels)))
 
     @classmethod
     def of(cls, images: Any, labels: Any, classes: Sequence[str] | None, how: Rendering) -> ImageArrays:

@@ -150,6 +150,8 @@ class ImageFiles(FileSource):
         read = super().samples(indices, draw)
         labelled = self.files.labels is not None
         images = [image for image, _ in read] if labelled else read
+        if len({image.dtype for image in images}) > 1:  # of several depths
+            images = [self._scaled(image) for image in images]
         roots = (indices if draw.roots is None else draw.roots).tolist()
         refuse_unequal(images, roots, [self.files.paths[index] for index in indices.tolist()])
         made = self._scaled(torch.stack(images))
@@ -202,9 +204,10 @@ def examined_images(files: Files, how: Rendering, bad: str) -> tuple[Files, list
 def image_field(seen: Sequence[Seen], how: Rendering, *, complete: bool) -> Field:
     """Return what is known of every picture, from the choices and what was seen of some or all."""
     shapes = {shape for shape, _ in seen}
+    dims = (*(() if how.frame is not None else ("time",)), *(() if how.mode == "index" else ("channel",)), "height", "width")
     if complete and len(shapes) == 1:
-        return Field("image", *seen[0])
+        return Field("image", *seen[0], dims=dims)
     channels = {"grey": 1, "RGB": 3, "RGBA": 4}.get(how.mode or "")
     shape: tuple[int | None, ...] = how.size or (None, None)
     shape = shape if how.mode == "index" else (channels, *shape)
-    return Field("image", shape if how.frame is not None else (None, *shape), seen[0][1])
+    return Field("image", shape if how.frame is not None else (None, *shape), seen[0][1], dims=dims)

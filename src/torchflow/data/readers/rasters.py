@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from torchflow.data.readers.rendering import Rendering
+from torchflow.data.resizing import interpolated
 from torchflow.errors import DataError
 
 Values = np.ndarray[Any, np.dtype[Any]]
 
 LUMA = (0.299, 0.587, 0.114)
 """The weights of red, green and blue in grey, by ITU-R BT.601, which JPEG and Pillow use."""
-_INTERPOLATION = {"nearest": "nearest-exact", "bilinear": "bilinear", "bicubic": "bicubic"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +54,8 @@ def placing(height: int, width: int, size: tuple[int, int], fit: str) -> Placing
     choose, least = (max, size) if fit == "crop" else (min, (1, 1))
     scale = choose(size[0] / height, size[1] / width)
     scaled = (max(least[0], round(height * scale)), max(least[1], round(width * scale)))
-    return Placing(scaled, ((scaled[0] - size[0]) // 2, (scaled[1] - size[1]) // 2))
+    down, right = (abs(whole - seen) // 2 for whole, seen in zip(scaled, size, strict=True))
+    return Placing(scaled, (down, right) if fit == "crop" else (-down, -right))
 
 
 def oriented(values: Values, orientation: int) -> Values:
@@ -185,8 +185,7 @@ def _sized(values: Tensor, alpha: bool, how: Rendering) -> Tensor:
     where = placing(values.shape[1], values.shape[2], how.size, how.fit)
     if alpha:
         values = torch.cat((values[:-1] * values[-1:], values[-1:]))
-    smooth = {} if how.resample == "nearest" else {"antialias": True, "align_corners": False}
-    made = functional.interpolate(values[None], size=where.scaled, mode=_INTERPOLATION[how.resample], **smooth)[0]
+    made = interpolated(values[None], where.scaled, how.resample)[0]
     if alpha:
         made = torch.cat((torch.where(made[-1:] > 0, made[:-1] / made[-1:], 0), made[-1:]))
     (top, left), (height, width) = where.offset, how.size
