@@ -81,7 +81,7 @@ def deep_colour(image: ImageFile, data: bytes, kind: str) -> Raster | None:
     if getattr(image, "n_frames", 1) > 1 and kind == "PNG":
         raise DataError("it is an animation of 16 bits a channel, which cannot be read. Save each frame as a file of its own.")
     if raw.startswith("LA"):  # read as four bytes, it is (grey high, grey low, opacity high, opacity low)
-        pairs = _bytes(image, "RGBA")
+        pairs = _bytes(image, "RGBA").astype(np.uint16)
         return turned(image, Raster(pairs[..., 0::2] << 8 | pairs[..., 1::2], 65535.0, alpha=True))
     name, _, order = raw.partition(";16")
     from PIL import Image as pillow  # noqa: N813, PLC0415  (an extra)
@@ -89,11 +89,12 @@ def deep_colour(image: ImageFile, data: bytes, kind: str) -> Raster | None:
     page = image.tell()
     with pillow.open(io.BytesIO(data), formats=[kind]) as again:
         again.seek(page)
-        high = _bytes(image, f"{name};16{'B' if order == 'B' else 'L'}")
+        values = _bytes(image, f"{name};16{'B' if order == 'B' else 'L'}").astype(np.uint16)
         low = _bytes(again, f"{name};16{'L' if order == 'B' else 'B'}")
     if "transparency" in image.info:
         raise DataError(_TRANSPARENT)
-    values = high << 8 | low
+    values <<= 8
+    values |= low
     made = Raster(values[..., :3] if name == "RGBX" else values, 65535.0, alpha=name == "RGBA")
     return made if kind == "TIFF" else turned(image, made)
 
@@ -107,7 +108,7 @@ def _raw_mode(image: ImageFile, kind: str) -> str | None:
     return raw if ";16" in raw else None
 
 
-def _bytes(image: ImageFile, raw: str) -> np.ndarray[Any, np.dtype[np.uint16]]:
+def _bytes(image: ImageFile, raw: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Decode a picture under another raw mode."""
     image.tile = [tile._replace(args=raw if isinstance(tile.args, str) else (raw, *(tile.args or ())[1:])) for tile in image.tile]
-    return np.asarray(image).astype(np.uint16)
+    return np.asarray(image)

@@ -112,7 +112,9 @@ def _checked_frames(dataset: FileDataset, how: Rendering) -> Sequence[int]:
     if count < 1 or not 1 <= samples <= 4 or bits not in (1, 8, 16, 32, 64):
         raise DataError(f"its header says {count} frames of {samples} samples of {bits} bits, which is no picture. Export it anew.")
     if how.frame is not None and how.frame >= count:
-        raise DataError(f"it has {count} frame{'s' if count > 1 else ''}, and frame={how.frame} was asked for; they count from 0.")
+        raise DataError(
+            f"it has {count} frame{'s' if count > 1 else ''}, and frame={how.frame} was asked for. Pass one from 0 to {count - 1}."
+        )
     syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
     wanted = range(count) if how.frame is None else range(how.frame, how.frame + 1)
     refuse_pixels(columns, rows, how, len(wanted))

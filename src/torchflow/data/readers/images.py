@@ -154,14 +154,27 @@ class ImageFiles(FileSource):
             images = [self._scaled(image) for image in images]
         roots = (indices if draw.roots is None else draw.roots).tolist()
         refuse_unequal(images, roots, [self.files.paths[index] for index in indices.tolist()])
-        made = self._scaled(torch.stack(images))
+        made = self._stacked(images)
         return (made, torch.stack([label for _, label in read])) if labelled else made
 
-    def _scaled(self, images: Tensor) -> Tensor:
-        """Return pictures in their dtype: what is uint8 here has not been scaled."""
-        if not self._unscaled or images.dtype is not torch.uint8:
-            return images
-        return torch.div(images, 255.0, out=torch.empty(images.shape, dtype=torch.float32))
+    def _stacked(self, images: Sequence[Tensor]) -> Tensor:
+        """Return equal pictures as one tensor, each scaled on its way there."""
+        first = images[0]
+        if not self._waits_for_scale(first):
+            return torch.stack(list(images))
+        made = torch.empty((len(images), *first.shape), dtype=torch.float32)
+        for row, image in zip(made, images, strict=True):
+            row.copy_(image).div_(255)
+        return made
+
+    def _scaled(self, image: Tensor) -> Tensor:
+        """Return a picture in its dtype."""
+        if not self._waits_for_scale(image):
+            return image
+        return torch.empty(image.shape, dtype=torch.float32).copy_(image).div_(255)
+
+    def _waits_for_scale(self, image: Tensor) -> bool:
+        return self._unscaled and image.dtype is torch.uint8
 
 
 def refuse_unequal(images: Sequence[Tensor], numbers: Sequence[int], paths: Sequence[str]) -> None:

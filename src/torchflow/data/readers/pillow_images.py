@@ -86,7 +86,7 @@ def _frames(image: ImageFile, how: Rendering) -> Iterator[ImageFile]:
     count = int(getattr(image, "n_frames", 1))
     if how.frame is not None and how.frame >= count:
         has = f"it has {count} frame{'s' if count > 1 else ''}"
-        raise DataError(f"{has}, and frame={how.frame} was asked for; they count from 0.")
+        raise DataError(f"{has}, and frame={how.frame} was asked for. Pass one from 0 to {count - 1}.")
     refuse_pixels(image.width, image.height, how, count if how.frame is None else how.frame + 1)
     for number in range(count) if how.frame is None else (how.frame,):
         image.seek(number)

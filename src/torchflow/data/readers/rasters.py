@@ -103,13 +103,9 @@ def scaled_to(values: Values, top: float, dtype: torch.dtype | None) -> Tensor:
         return tensor.clone(memory_format=torch.contiguous_format)
     if not dtype.is_floating_point:
         refuse_dtype(tensor.dtype, dtype)
-    if tensor.dtype is torch.uint8 and dtype is torch.float32:  # the common case: one pass over the memory
-        return torch.div(tensor, top, out=torch.empty(tensor.shape))
     exact = torch.float64 if dtype is torch.float64 or tensor.dtype.itemsize > 2 else torch.float32
-    made = tensor.contiguous().type(exact)
-    made = made if top == 1 else made / top
-    made = made.clone() if made.data_ptr() == tensor.data_ptr() else made
-    return refuse_overflow(made.type(dtype), tensor)
+    made = torch.empty(tensor.shape, dtype=exact).copy_(tensor)
+    return refuse_overflow((made if top == 1 else made.div_(top)).type(dtype), tensor)
 
 
 def as_tensor(values: Values) -> Tensor:
@@ -175,8 +171,8 @@ def _rgb(colour: Tensor) -> Tensor:
 
 
 def _grey(colour: Tensor) -> Tensor:
-    weights = torch.tensor(LUMA, dtype=colour.dtype)[:, None, None]
-    return (colour * weights).sum(0, keepdim=True)
+    made = colour[:1] * LUMA[0]
+    return made.add_(colour[1:2], alpha=LUMA[1]).add_(colour[2:3], alpha=LUMA[2])
 
 
 def _sized(values: Tensor, alpha: bool, how: Rendering) -> Tensor:

@@ -98,7 +98,7 @@ def _page(tiff: TiffFile, number: int, how: Rendering) -> TiffPage:
             raise
         count = len(tiff.pages)
         raise DataError(
-            f"it has {count} page{'s' if count != 1 else ''}, and frame={number} was asked for; they count from 0."
+            f"it has {count} page{'s' if count != 1 else ''}, and frame={number} was asked for. Pass one from 0 to {count - 1}."
         ) from None
     page = page.aspage()
     refuse_pixels(page.imagewidth, page.imagelength, how)
