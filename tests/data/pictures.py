@@ -15,9 +15,8 @@ COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 
 def noise(*shape: int, dtype: Any = np.uint8, seed: int = 0) -> Values:
     """Whole numbers over the whole range of a dtype."""
-    top = np.iinfo(dtype).max
-    made: Values = np.random.default_rng(seed).integers(np.iinfo(dtype).min, top, shape, dtype=dtype, endpoint=True)
-    return made
+    limits = np.iinfo(dtype)
+    return np.asarray(np.random.default_rng(seed).integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True))
 
 
 def smooth(height: int, width: int, channels: int = 3) -> Values:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from torchflow.data import augment
     from torchflow.data.categories import Categories, Categorized
     from torchflow.data.encoders import FittedEncoder, Standardize, Standardized, encoder_from_state, load_encoders
+    from torchflow.data.leaks import check_splits
+    from torchflow.data.overlaps import Overlap, SplitReport
     from torchflow.data.readers.dicom import from_dicom
     from torchflow.data.readers.frames import from_frame
     from torchflow.data.readers.images import from_images
@@ -29,6 +31,8 @@ __getattr__ = importing(
         "torchflow.data.augment": (),
         "torchflow.data.categories": ("Categories", "Categorized"),
         "torchflow.data.encoders": ("FittedEncoder", "Standardize", "Standardized", "encoder_from_state", "load_encoders"),
+        "torchflow.data.leaks": ("check_splits",),
+        "torchflow.data.overlaps": ("Overlap", "SplitReport"),
         "torchflow.data.readers.dicom": ("from_dicom",),
         "torchflow.data.readers.frames": ("from_frame",),
         "torchflow.data.readers.images": ("from_images",),
@@ -45,12 +49,15 @@ __all__ = [
     "Draw",
     "Field",
     "FittedEncoder",
+    "Overlap",
     "Schema",
+    "SplitReport",
     "Standardize",
     "Standardized",
     "as_dataset",
     "augment",
     "batches_of",
+    "check_splits",
     "collate",
     "encoder_from_state",
     "from_arrays",

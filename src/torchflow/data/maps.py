@@ -1,4 +1,4 @@
-"""Nodes that change samples: map, map_batch, map_random; and cache."""
+"""Nodes that change samples: map, map_batch, map_random; and the scan of a filter."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchflow.data.collate import copied, rows
+from torchflow.data.collate import rows
 from torchflow.data.draw import Draw, first_draw
+from torchflow.data.order import pieces
 from torchflow.data.schema import after
 from torchflow.data.sources import Source, guarded, keyed_calls
+from torchflow.data.views import Select
 from torchflow.errors import DataError
 from torchflow.randomness import generator
 from torchflow.tree import leaves_with_paths
@@ -48,7 +50,7 @@ class Map(Source):
         """Call the function once a sample."""
         values = self.parents[0].samples(indices, draw.below(0))
         roots = indices if draw.roots is None else draw.roots
-        return keyed_calls(self._function, values, roots, draw, f"map({name_of(self._function)})")
+        return keyed_calls(self._function, values, roots, draw, f"map({_name(self._function)})")
 
 
 class MapRandom(Source):
@@ -91,7 +93,7 @@ class MapRandom(Source):
         values = self.parents[0].samples(indices, draw.below(0))
         own = draw if self._name is None else draw.named(self._name)
         roots = (indices if draw.roots is None else draw.roots).tolist()
-        place = f"map_random({name_of(self._function)})"
+        place = f"map_random({_name(self._function)})"
         return [
             guarded(place, root, self._function, value, generator(number))
             for value, number, root in zip(values, own.numbers(indices), roots, strict=True)
@@ -124,7 +126,7 @@ class MapBatch(Source):
     def batch(self, indices: Tensor, draw: Draw) -> Any:
         """Call the function on the parent's batch, and count what it returns."""
         roots = indices if draw.roots is None else draw.roots
-        place = f"map_batch({name_of(self._function)})"
+        place = f"map_batch({_name(self._function)})"
         first = int(roots[0]) if len(roots) else -1
         made = guarded(place, first, self._function, self.parents[0].batch(indices, draw.below(0)))
         for path, leaf in leaves_with_paths(made):
@@ -144,52 +146,64 @@ class MapBatch(Source):
         return rows(self.batch(indices, draw), len(indices))
 
 
-class Cache(Source):
-    """The parent's samples, each made once and kept in memory.
+class Filter(Source):
+    """The samples of a parent that a predicate wants, found by one scan at the first need.
 
     Args:
         parent: Where the samples are; without random maps.
+        predicate: From a sample to True or False.
     """
 
-    foreign = columnar = False
-
-    def __init__(self, parent: Source) -> None:
+    def __init__(self, parent: Source, predicate: Callable[[Any], object]) -> None:
         self.parents = (parent,)
         self.schema = parent.schema
-        self._made: dict[int, Any] = {}
+        self._predicate = predicate
+        self._found: Select | None = None
         self._lock = threading.Lock()
 
     @property
     def length(self) -> int:
-        """The parent's."""
-        return self.parents[0].length
+        """How many samples the predicate wants."""
+        return self._selected().length
 
     @property
     def lineage(self) -> str:
         """The parent's, and the verb."""
-        return f"{self.parents[0].lineage}.cache"
+        return f"{self.parents[0].lineage}.filter"
+
+    def batch(self, indices: Tensor, draw: Draw) -> Any:
+        """Return the batch of those that were found."""
+        return self._selected().batch(indices, draw)
 
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
-        """Return copies of the kept samples; those that are missing are made under epoch 0 and seed 0."""
-        wanted = indices.tolist()
-        with self._lock:
-            missing = [index for index in dict.fromkeys(wanted) if index not in self._made]
-            if missing:
-                self._made.update(zip(missing, self.parents[0].samples(torch.tensor(missing), first_draw()), strict=True))
-        return [copied(self._made[index]) for index in wanted]
+        """Return the samples of those that were found."""
+        return self._selected().samples(indices, draw)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"parents": self.parents, "schema": self.schema, "_made": self._made}  # a lock cannot travel to another process
+        return {"parents": self.parents, "schema": self.schema, "_predicate": self._predicate, "_found": self._selected()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
 
     def prepare(self) -> None:
-        """Fill the cache."""
+        """Scan."""
         super().prepare()
-        self.samples(torch.arange(self.length), first_draw())
+        self._selected()
+
+    def _selected(self) -> Select:
+        """Return the selection, after the scan."""
+        with self._lock:
+            if self._found is None:
+                parent, draw, wanted = self.parents[0], first_draw(), []
+                for chunk in pieces(parent.length, 1024 if parent.columnar else 1):
+                    verdicts = keyed_calls(
+                        self._predicate, parent.samples(chunk, draw), chunk, draw, f"filter({_name(self._predicate)})"
+                    )
+                    wanted += [index for index, verdict in zip(chunk.tolist(), verdicts, strict=True) if bool(verdict)]
+                self._found = Select(parent, torch.tensor(wanted, dtype=torch.int64), "filter")
+            return self._found
 
 
-def name_of(function: Callable[..., Any]) -> str:
+def _name(function: Callable[..., Any]) -> str:
     """Return what a function calls itself."""
     return str(getattr(function, "__qualname__", type(function).__name__))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,8 @@ class Source(ABC):
 
     parents: tuple[Source, ...] = ()
     schema: Schema | None = None
+    divided = False  # by a split
+    learnt_by = ""  # the encoder that was fitted on all of these samples
 
     @property
     @abstractmethod
@@ -51,6 +53,10 @@ class Source(ABC):
     def columnar(self) -> bool:
         """Whether a batch costs no Python call a sample."""
         return all(parent.columnar for parent in self.parents)
+
+    def column(self, part: str | int) -> Tensor | None:
+        """Return a part of all samples by its key or position, shape (samples, ...), if it is known without making them."""
+        return None
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
@@ -124,6 +130,17 @@ class Columns(Source):
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
         """Return the rows one by one."""
         return rows(self.batch(indices, draw), len(indices))
+
+    def column(self, part: str | int) -> Tensor | None:
+        """Return a column."""
+        if isinstance(self.tree, Tensor):
+            return self.tree if part == 0 else None
+        found = None
+        if isinstance(self.tree, Mapping):
+            found = self.tree.get(part)
+        elif isinstance(self.tree, tuple) and isinstance(part, int) and -len(self.tree) <= part < len(self.tree):
+            found = self.tree[part]
+        return found if isinstance(found, Tensor) else None
 
 
 def _chosen(column: Tensor, indices: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -15,6 +16,23 @@ from torchflow.data.schema import Schema
 from torchflow.data.sources import Source
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of a split samples are.
+
+    Attributes:
+        verb: "split" or "kfold".
+        number: 0 for the training part, and from 1 on for those that are held out.
+        of: How many parts there are.
+        by: What the split went by: "random", "stratify", "group" or "time".
+    """
+
+    verb: str
+    number: int
+    of: int
+    by: str = "random"
+
+
 class Select(Source):
     """The samples of a parent at some indices, in that order.
 
@@ -22,12 +40,15 @@ class Select(Source):
         parent: Where the samples are.
         indices: int64, shape (samples,); they may repeat.
         verb: What the lineage calls it.
+        part: Which part of a split it is, if it is one.
     """
 
-    def __init__(self, parent: Source, indices: Tensor, verb: str = "select") -> None:
+    def __init__(self, parent: Source, indices: Tensor, verb: str = "select", part: Part | None = None) -> None:
         self._lineage = f"{parent.lineage}.{verb}"
         self.schema = parent.schema
+        self.parts: tuple[Part, ...] = () if part is None else (part,)
         if isinstance(parent, Select):  # one lookup however long the chain
+            self.parts = (*parent.parts, *self.parts)
             indices, parent = parent.indices.index_select(0, indices), parent.parents[0]
         self.parents = (parent,)
         self.indices: Tensor = indices
@@ -47,6 +68,11 @@ class Select(Source):
         """Return the parent's batch at the selected indices."""
         below = draw if self.plain else draw.rooted(indices)
         return self.parents[0].batch(self.indices.index_select(0, indices), below)
+
+    def column(self, part: str | int) -> Tensor | None:
+        """Return the parent's column at the selected indices."""
+        found = self.parents[0].column(part)
+        return None if found is None else found.index_select(0, self.indices)
 
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
         """Return the parent's samples at the selected indices."""
@@ -83,6 +109,11 @@ class Slice(Source):
     def batch(self, indices: Tensor, draw: Draw) -> Any:
         """Return the parent's batch further on."""
         return self.parents[0].batch(indices + self._start, draw.rooted(indices))
+
+    def column(self, part: str | int) -> Tensor | None:
+        """Return the parent's column further on."""
+        found = self.parents[0].column(part)
+        return None if found is None else found[self._start : self._start + self._length]
 
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
         """Return the parent's samples further on."""
@@ -161,6 +192,13 @@ class Concat(Source):
             for place, sample in zip(places.tolist(), found, strict=True):
                 made[place] = sample
         return made
+
+    def column(self, part: str | int) -> Tensor | None:
+        """Return the parents' columns, one after the other."""
+        found = [parent.column(part) for parent in self.parents]
+        known = [column for column in found if column is not None]
+        alike = len(known) == len(found) and len({(column.shape[1:], column.dtype) for column in known}) == 1
+        return torch.cat(known) if alike else None
 
     def _owners(self, indices: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Yield ``(side, places in the request, the parent's own indices)`` of every parent that has a sample in it."""

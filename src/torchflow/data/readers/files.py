@@ -18,7 +18,8 @@ from torchflow import arguments
 from torchflow.data.draw import Draw
 from torchflow.data.readers.handles import PerProcess
 from torchflow.data.readers.listing import Files, is_table, list_files
-from torchflow.data.readers.walking import Skipped, why_not_a_file
+from torchflow.data.readers.regular import ends_of, read_bytes, why_not_a_file
+from torchflow.data.readers.walking import Skipped
 from torchflow.data.schema import Field, Schema
 from torchflow.data.sources import Source
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, FileError, MissingExtraError
@@ -28,7 +29,6 @@ __all__ = ["FileSource", "Files", "PerProcess", "checked_files", "examined", "is
 F = TypeVar("F")
 LOOKED_AT_ONCE = 8  # threads that look at files when a dataset is made
 FILES_TO_STAMP = 1000  # whose first and last bytes a resume compares
-BYTES_TO_STAMP = 4096  # at either end of each
 
 
 class FileSource(Source, ABC):
@@ -91,6 +91,14 @@ class FileSource(Source, ABC):
         roots = indices if draw.roots is None else draw.roots
         return [self._sample(index, root) for index, root in zip(indices.tolist(), roots.tolist(), strict=True)]
 
+    def column(self, part: str | int) -> Tensor | None:
+        """Return the labels of all samples, without reading a file."""
+        if self.files.labels is None or part not in (1, "label"):
+            return None
+        if self._ends is None:
+            return self.files.labels
+        return self.files.labels.repeat_interleave(torch.diff(self._ends, prepend=torch.tensor([0])), 0)
+
     def stamp(self) -> str:
         """Return a digest of names, labels and sizes of all files, and the ends of a thousand of them.
 
@@ -103,7 +111,7 @@ class FileSource(Source, ABC):
         step = max(1, len(self.files) // FILES_TO_STAMP)
         for place, path in enumerate(self.files.paths):
             try:
-                digest.update(_ends_of(path) if place % step == 0 else os.stat(path).st_size.to_bytes(8, "big"))
+                digest.update(ends_of(path) if place % step == 0 else os.stat(path).st_size.to_bytes(8, "big"))
             except OSError:
                 digest.update(b"cannot be read")
         return digest.hexdigest()
@@ -193,27 +201,6 @@ def label_field(files: Files) -> tuple[Field, ...]:
     return (Field("label", shape, files.labels.dtype, classes=files.classes, target=True),)
 
 
-def read_bytes(path: str, at_most: int, keyword: str) -> bytes:
-    """Return the content of a regular file.
-
-    Args:
-        path: The file.
-        at_most: How many bytes it may have.
-        keyword: The argument that raises the limit, for the message.
-
-    Raises:
-        FileError: It is larger, or is no regular file.
-    """
-    reason = why_not_a_file(path)
-    if reason is not None:
-        raise FileError(f"{path} cannot be read: {reason}.", path)
-    with open(path, "rb") as file:
-        content = file.read(at_most + 1)
-    if len(content) > at_most:
-        raise FileError(f"{path} has more than {at_most:,} bytes. Raise the limit with {keyword}= if that is meant.", path)
-    return content
-
-
 def _looked(files: Files, place: int, look: Callable[[str], F]) -> tuple[Any, Exception | None]:
     """Return what was seen of a file, or what was raised."""
     path = files.paths[place]
@@ -237,12 +224,3 @@ def _say_what_was_left_out(files: Files) -> None:
         (name, reason), more = files.left_out[0], len(files.left_out) - 1
         others = f" and {more} more" if more else ""
         warnings.warn(f"{name} ({reason}){others} in the folder are left out. dataset.left_out lists them.", stacklevel=5)
-
-
-def _ends_of(path: str) -> bytes:
-    """Return the size of a file and its first and last bytes."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        first = file.read(BYTES_TO_STAMP)
-        file.seek(max(len(first), size - BYTES_TO_STAMP))
-        return size.to_bytes(8, "big") + first + file.read(BYTES_TO_STAMP)
