@@ -16,14 +16,16 @@ COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 def noise(*shape: int, dtype: Any = np.uint8, seed: int = 0) -> Values:
     """Whole numbers over the whole range of a dtype."""
     limits = np.iinfo(dtype)
-    return np.asarray(np.random.default_rng(seed).integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True))
+    made: Values = np.asarray(np.random.default_rng(seed).integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True))
+    return made
 
 
 def smooth(height: int, width: int, channels: int = 3) -> Values:
     """A photograph's better behaved relative."""
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(x / (7 + c) + c) + np.cos(y / (9 + 2 * c)) for c in range(channels)]
-    return np.rint(np.stack(waves, -1) * 60 + 128).astype(np.uint8)
+    made: Values = np.rint(np.stack(waves, -1) * 60 + 128).astype(np.uint8)
+    return made
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
