@@ -9,6 +9,7 @@
     │   ├── RaggedBatchError                   samples that do not stack to one batch
     │   ├── TableError                         a table that cannot become numbers
     │   ├── FileError                          a file that cannot be read as what it was taken for
+    │   ├── CacheError                         a cache on disk cannot be written, read or trusted
     │   └── LeakError                          data that should be kept apart is not
     ├── StepError               (RuntimeError) a step function returned what cannot be trained on
     ├── NonFiniteError          (ArithmeticError) a loss or a gradient is NaN or infinite
@@ -67,6 +68,10 @@ class FileError(DataError):
 
     def __reduce__(self) -> tuple[type[FileError], tuple[str, str]]:
         return type(self), (str(self), self.path)
+
+
+class CacheError(DataError):
+    """A cache on disk cannot be written, or is not what was written, or cannot tell when it is out of date."""
 
 
 class LeakError(DataError):

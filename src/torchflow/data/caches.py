@@ -20,13 +20,18 @@ class Cache(Source):
         parent: Where the samples are; without random maps.
     """
 
-    foreign = columnar = False
+    users = columnar = False
 
     def __init__(self, parent: Source) -> None:
         self.parents = (parent,)
         self.schema = parent.schema
         self._made: dict[int, Any] = {}
         self._lock = threading.Lock()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether samples are still to be made, by the user's Python."""
+        return len(self._made) < self.length and self.parents[0].foreign
 
     @property
     def length(self) -> int:

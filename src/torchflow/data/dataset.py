@@ -165,14 +165,27 @@ class Dataset(Generic[T]):
         self._refuse_random("filter")
         return Dataset(Filter(self._source, predicate))
 
-    def cache(self) -> Dataset[T]:
-        """Return the dataset whose samples are made once and then kept in memory.
+    def cache(self, folder: str | os.PathLike[str] | None = None) -> Dataset[T]:
+        """Return the dataset whose samples are made once and then kept, in memory or on disk.
+
+        On disk samples lie in safetensors files, which are mapped into memory and written whole, some samples at a time, by
+        however many processes. One folder serves any number of datasets: each cache lies under a digest of its data (files by
+        name, size and time of change) and of the code and values of all functions, so that a change is noticed and made anew. Old
+        caches are not deleted; the ``manifest.json`` in each says what it was made of.
+
+        Args:
+            folder: Where samples are kept; None is in memory.
 
         Raises:
             ArgumentValueError: The dataset has a random map: it would draw no more.
+            CacheError: The folder cannot be written, a sample holds what cannot be kept, or a function what cannot be hashed.
         """
         self._refuse_random("cache")
-        return Dataset(Cache(self._source))
+        if folder is None:
+            return Dataset(Cache(self._source))
+        from torchflow.data.disk_cache import DiskCache  # noqa: PLC0415  (most programs keep nothing on disk)
+
+        return Dataset(DiskCache(self._source, arguments.path("folder", folder)))
 
     def select(self, indices: Tensor | Sequence[int]) -> Dataset[T]:
         """Return the samples at some indices, in that order; they may repeat, and count from the end if negative."""

@@ -28,7 +28,7 @@ class Map(Source):
         function: From a sample to a sample.
     """
 
-    foreign = True
+    foreign = users = True
     columnar = False
 
     def __init__(self, parent: Source, function: Callable[[Any], Any]) -> None:

@@ -26,8 +26,7 @@ class Source(ABC):
 
     parents: tuple[Source, ...] = ()
     schema: Schema | None = None
-    divided = False  # by a split
-    learnt_by = ""  # the encoder that was fitted on all of these samples
+    divided, learnt_by = False, ""  # whether a split has divided these samples, and which encoder was fitted on all of them
 
     @property
     @abstractmethod
@@ -43,6 +42,11 @@ class Source(ABC):
     def foreign(self) -> bool:
         """Whether Python of the user runs that may draw from the global generators."""
         return any(parent.foreign for parent in self.parents)
+
+    @property
+    def users(self) -> bool:
+        """Whether making a sample runs Python of the user, which the start of a run should not."""
+        return any(parent.users for parent in self.parents)
 
     @property
     def random(self) -> bool:
@@ -68,10 +72,9 @@ class Source(ABC):
         """What folders held beside the files that are read: pairs of a path and the reason."""
         return tuple(pair for parent in self.parents for pair in parent.left_out)
 
-    def stamp(self) -> str:
-        """Return a digest of the files that samples are read from, cheap enough for every start; empty without files."""
-        stamps = [parent.stamp() for parent in self.parents]
-        return "+".join(filter(None, stamps))
+    def stamp(self, times: bool = False) -> str:
+        """Return a digest of the files that samples are read from, of their times too where that is asked; empty without files."""
+        return "+".join(filter(None, [parent.stamp(times) for parent in self.parents]))
 
     @abstractmethod
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
@@ -97,7 +100,7 @@ class Columns(Source):
         schema: The columns' names, where they have any.
     """
 
-    random = foreign = False
+    random = foreign = users = False
     columnar = True
 
     def __init__(self, tree: Any, lineage: str, schema: Schema | None = None) -> None:
@@ -155,7 +158,7 @@ class Items(Source):
         lineage: The factory's name.
     """
 
-    random = foreign = columnar = False
+    random = foreign = users = columnar = False
 
     def __init__(self, items: Sequence[Any], lineage: str) -> None:
         self._items = items
@@ -194,7 +197,7 @@ class Calls(Source):
     """
 
     random = columnar = False
-    foreign = True
+    foreign = users = True
 
     def __init__(self, function: Callable[[int], Any], length: int, lineage: str) -> None:
         self._function = function

@@ -44,7 +44,7 @@ class FileSource(Source, ABC):
         counts: How many samples each file has; None is one each.
     """
 
-    random = foreign = columnar = False
+    random = foreign = users = columnar = False
 
     def __init__(self, files: Files, lineage: str, schema: Schema | None = None, counts: Sequence[int] | None = None) -> None:
         self.files = files
@@ -99,11 +99,11 @@ class FileSource(Source, ABC):
             return self.files.labels
         return self.files.labels.repeat_interleave(torch.diff(self._ends, prepend=torch.tensor([0])), 0)
 
-    def stamp(self) -> str:
+    def stamp(self, times: bool = False) -> str:
         """Return a digest of names, labels and sizes of all files, and the ends of a thousand of them.
 
         It is cheap enough for every start, and says when files were changed, added, renamed or taken away. What it does
-        not notice is a change in the middle of a file that keeps its size.
+        not notice is a change in the middle of a file that keeps its size; with ``times`` it does, and a copy counts as changed.
         """
         digest = hashlib.blake2b(repr((self.files.names, self.files.classes)).encode("utf-8", "surrogateescape"), digest_size=16)
         if self.files.labels is not None:
@@ -111,7 +111,9 @@ class FileSource(Source, ABC):
         step = max(1, len(self.files) // FILES_TO_STAMP)
         for place, path in enumerate(self.files.paths):
             try:
-                digest.update(ends_of(path) if place % step == 0 else os.stat(path).st_size.to_bytes(8, "big"))
+                found = os.stat(path)
+                digest.update(ends_of(path) if place % step == 0 else found.st_size.to_bytes(8, "big"))
+                digest.update(found.st_mtime_ns.to_bytes(8, "big", signed=True) if times else b"")
             except OSError:
                 digest.update(b"cannot be read")
         return digest.hexdigest()
