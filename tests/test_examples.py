@@ -122,6 +122,16 @@ def test_real_data_is_explained_as_well_as_by_least_squares(tmp_path: Path) -> N
     assert scores["network"] > 0.3
 
 
+def test_digits_in_image_files_are_told_apart(tmp_path: Path) -> None:
+    done = run(tmp_path, "image_files.py")
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"^test accuracy (0\.\d+) on 359 pictures", done.stdout, re.MULTILINE)
+    assert found
+    assert float(found[1]) > 0.96
+    assert len(list((tmp_path / "out" / "digits" / "7").glob("*.png"))) == 179
+    assert (tmp_path / "out" / "image_files_digits.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_every_floor_ends_with_equal_parameters(tmp_path: Path) -> None:
     done = run(tmp_path, "your_own_loop.py")
     assert done.returncode == 0, done.stderr

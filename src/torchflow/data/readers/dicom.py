@@ -137,6 +137,11 @@ class DicomFiles(FileSource):
         """How many files, or series, there are."""
         return len(self.files) if self._starts is None else len(self._starts) - 1
 
+    def column(self, part: str | int) -> Tensor | None:
+        """Return the labels of all samples, without reading a file."""
+        labels = super().column(part)
+        return labels if labels is None or self._starts is None else labels[torch.tensor(self._starts[:-1])]
+
     def read(self, path: str, part: int) -> Tensor:
         """Return the picture of a file."""
         image, where = opened(Path(path), partial(read_dicom, how=self._how))

@@ -40,7 +40,7 @@ class ImageArrays(Source):
         how: How they are rendered.
     """
 
-    random = foreign = columnar = False
+    random = foreign = users = columnar = False
 
     def __init__(self, rasters: Sequence[Raster], labels: Files, how: Rendering) -> None:
         self._rasters, self._labels, self._how = rasters, labels, how
@@ -77,6 +77,10 @@ class ImageArrays(Source):
     def lineage(self) -> str:
         """The factory's name."""
         return "from_images"
+
+    def column(self, part: str | int) -> Tensor | None:
+        """Return the labels of all samples."""
+        return self._labels.labels if part in (1, "label") else None
 
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
         """Render the pictures."""
