@@ -14,13 +14,14 @@ from torchflow import arguments
 from torchflow.data import splits
 from torchflow.data.caches import Cache
 from torchflow.data.draw import Draw, first_draw
+from torchflow.data.joins import Concat, Repeat, Zip
 from torchflow.data.maps import Filter, Map, MapBatch, MapRandom
 from torchflow.data.order import pieces
 from torchflow.data.provenance import Training, note_division
 from torchflow.data.schema import Schema
 from torchflow.data.sources import Source
-from torchflow.data.views import Concat, Part, Repeat, Select, Slice, Zip
-from torchflow.data.windows import Windows
+from torchflow.data.views import Part, Select, Slice
+from torchflow.data.windows import Runs, Windows
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.types import T, U
 
@@ -221,24 +222,31 @@ class Dataset(Generic[T]):
         """Return the samples ``times`` times over; random maps draw anew each time."""
         return Dataset(Repeat(self._source, arguments.whole("times", times)))
 
-    def windows(self, length: int, stride: int = 1, horizon: int = 0) -> Dataset[Any]:
+    def windows(self, length: int, stride: int = 1, horizon: int = 0, *, group: Any = None) -> Dataset[Any]:
         """Return runs of consecutive samples: tensors (length, ...), the first dimension being time.
+
+        No window, nor what follows it, spans the end of a dataset that was joined by ``concat`` or ``repeat``, the end of a file,
+        a place where a split left samples out, or two groups.
 
         Args:
             length: Samples in a window.
             stride: Samples between the starts of two windows.
             horizon: Samples that follow the window; above 0 a sample is the pair (window, what follows).
+            group: What each series is known by, where several stand in one table, also interleaved: the name of a field or a
+                column, a key, a position, or a list of values. Within a group the order of samples is that of time.
 
         Raises:
-            ArgumentValueError: The dataset is too short for one window.
+            ArgumentValueError: The dataset, or every run in it, is too short for one window.
         """
         steps, gap = arguments.whole("length", length), arguments.whole("stride", stride)
         ahead = arguments.whole("horizon", horizon, minimum=0)
-        if steps + ahead > len(self):
-            raise ArgumentValueError(
-                f"a window of {steps} + {ahead} samples does not fit into {len(self)} samples. Use a shorter one."
-            )
-        return Dataset(Windows(self._source, steps, gap, ahead))
+        runs = Runs.of(self._source, group)
+        longest = len(self) if runs is None else int(runs.lengths.max())
+        if steps + ahead > longest:
+            where = f"{len(self)} samples" if runs is None else f"the longest of {len(runs.lengths)} runs, {longest} samples"
+            remedy = "Use a shorter one." if longest > 1 or len(self) < 2 else "Split by time or by group, or take windows before."
+            raise ArgumentValueError(f"a window of {steps} + {ahead} samples does not fit into {where}. {remedy}")
+        return Dataset(Windows(self._source, steps, gap, ahead, runs))
 
     def split(
         self, *parts: float, seed: int = 0, stratify: Any = None, group: Any = None, time: Any = None, gap: int = 0

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchflow.data.calls import guarded, keyed_calls
 from torchflow.data.collate import rows
 from torchflow.data.draw import Draw, first_draw
 from torchflow.data.order import pieces
 from torchflow.data.schema import after
-from torchflow.data.sources import Source, guarded, keyed_calls
+from torchflow.data.sources import Source
 from torchflow.data.views import Select
 from torchflow.errors import DataError
 from torchflow.randomness import generator
@@ -178,6 +179,14 @@ class Filter(Source):
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
         """Return the samples of those that were found."""
         return self._selected().samples(indices, draw)
+
+    def seams(self) -> Tensor:
+        """Return where a seam of the parent lies between two that were found."""
+        return self._selected().seams()
+
+    def column(self, part: str | int) -> Tensor | None:
+        """Return the parent's column at those that were found."""
+        return self._selected().column(part)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"parents": self.parents, "schema": self.schema, "_predicate": self._predicate, "_found": self._selected()}

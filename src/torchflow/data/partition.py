@@ -117,7 +117,7 @@ def grouped(codes: Tensor, sizes: Sequence[float], seed: int, verb: str) -> list
         part = min(wanting, key=lambda part: filled[part] / sizes[part])
         parts[part].append(groups[number])
         filled[part] += len(groups[number])
-    return [_mixed(torch.cat(members), seed, part) for part, members in enumerate(parts)]
+    return [torch.cat(members).sort().values for members in parts]  # in their order, as series need it
 
 
 def ordered(times: Tensor | None, length: int, sizes: Sequence[int], gap: int, argument: str) -> list[Tensor]:

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchflow.data.calls import keyed_calls
 from torchflow.data.collate import collate, copied, rows
 from torchflow.data.draw import Draw
 from torchflow.data.schema import Schema
 from torchflow.errors import DataError
-from torchflow.randomness import preserved, seed_globals
 from torchflow.tree import leaves, map_leaves
 
 
@@ -61,6 +61,10 @@ class Source(ABC):
     def column(self, part: str | int) -> Tensor | None:
         """Return a part of all samples by its key or position, shape (samples, ...), if it is known without making them."""
         return None
+
+    def seams(self) -> Tensor:
+        """Return the indices, in order, before which samples do not follow on: where a window would span two recordings, say."""
+        return self.parents[0].seams() if len(self.parents) == 1 else torch.empty(0, dtype=torch.int64)
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
@@ -221,29 +225,3 @@ class Calls(Source):
             if sample is None:
                 raise DataError(f"{self._lineage} returned None for index {index}. Return a sample, or leave the index out.")
         return made
-
-
-def keyed_calls(function: Callable[[Any], Any], values: Sequence[Any], indices: Tensor, draw: Draw, place: str) -> list[Any]:
-    """Return ``function`` of every value, each called with the global generators under its sample's key."""
-    made = []
-    with preserved():
-        for value, number, index in zip(values, draw.numbers(indices), indices.tolist(), strict=True):
-            seed_globals(number)
-            made.append(guarded(place, index, function, value))
-    return made
-
-
-def guarded(place: str, index: int, function: Callable[..., Any], *values: Any) -> Any:
-    """Call a function of the user; whatever it raises, StopIteration and SystemExit too, names the sample.
-
-    Raises:
-        DataError: The function raised; its exception is the cause.
-    """
-    try:
-        return function(*values)
-    except MemoryError:
-        raise
-    except (Exception, SystemExit) as error:
-        # StopIteration would end the loop above as if the epoch were over, SystemExit would end a worker in silence
-        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise DataError(f"{place} failed at sample {index}: it raised {said}. Its own traceback stands above this one.") from error

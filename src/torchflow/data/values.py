@@ -117,7 +117,7 @@ def _part(sample: Any, schema: Schema | None, argument: str, by: str | int) -> A
 
 def _single(leaf: Any, argument: str, by: object) -> Any:
     if isinstance(leaf, (Tensor, np.ndarray, np.generic)):
-        if np.size(leaf) != 1:
+        if _count(leaf) != 1:
             raise ArgumentValueError(f"{argument}={by!r} names a part of shape {tuple(leaf.shape)}, and one number is needed.")
         return leaf.item()
     return leaf
@@ -132,4 +132,8 @@ def _plain(column: Any) -> list[Any]:
     if isinstance(column, np.ndarray) and column.dtype.kind == "M":
         column = column.astype("datetime64[us]")
     values = column.tolist() if hasattr(column, "tolist") else list(column)
-    return [value.item() if isinstance(value, (np.generic, Tensor)) and np.size(value) == 1 else value for value in values]
+    return [value.item() if isinstance(value, (np.generic, Tensor)) and _count(value) == 1 else value for value in values]
+
+
+def _count(leaf: Any) -> int:
+    return leaf.numel() if isinstance(leaf, Tensor) else int(leaf.size)

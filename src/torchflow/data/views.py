@@ -1,18 +1,14 @@
-"""Nodes that rearrange samples and change none: select, slice, concat, zip, repeat."""
+"""Nodes that choose samples and change none: select and slice."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from torchflow.data.collate import joined
 from torchflow.data.draw import Draw
-from torchflow.data.schema import Schema
 from torchflow.data.sources import Source
 
 
@@ -69,6 +65,14 @@ class Select(Source):
         below = draw if self.plain else draw.rooted(indices)
         return self.parents[0].batch(self.indices.index_select(0, indices), below)
 
+    def seams(self) -> Tensor:
+        """Return where a seam of the parent lies between two neighbours, or where a split left samples out between them."""
+        runs = torch.searchsorted(self.parents[0].seams(), self.indices, right=True)
+        apart = torch.diff(runs) != 0
+        if any(part.by != "time" for part in self.parts):
+            apart |= torch.diff(self.indices) != 1
+        return apart.nonzero().reshape(-1) + 1
+
     def column(self, part: str | int) -> Tensor | None:
         """Return the parent's column at the selected indices."""
         found = self.parents[0].column(part)
@@ -110,6 +114,11 @@ class Slice(Source):
         """Return the parent's batch further on."""
         return self.parents[0].batch(indices + self._start, draw.rooted(indices))
 
+    def seams(self) -> Tensor:
+        """Return the parent's, further on."""
+        seams = self.parents[0].seams() - self._start
+        return seams[(seams > 0) & (seams < self._length)]
+
     def column(self, part: str | int) -> Tensor | None:
         """Return the parent's column further on."""
         found = self.parents[0].column(part)
@@ -118,122 +127,3 @@ class Slice(Source):
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
         """Return the parent's samples further on."""
         return self.parents[0].samples(indices + self._start, draw.rooted(indices))
-
-
-class Repeat(Source):
-    """A parent's samples several times over, each time with other random draws.
-
-    Args:
-        parent: Where the samples are.
-        times: How often.
-    """
-
-    def __init__(self, parent: Source, times: int) -> None:
-        self.parents = (parent,)
-        self.schema = parent.schema
-        self._times = times
-
-    @property
-    def length(self) -> int:
-        """The parent's length, times over."""
-        return self.parents[0].length * self._times
-
-    @property
-    def lineage(self) -> str:
-        """The parent's, and the times."""
-        return f"{self.parents[0].lineage}.repeat({self._times})"
-
-    def batch(self, indices: Tensor, draw: Draw) -> Any:
-        """Return the parent's batch."""
-        return self.parents[0].batch(indices % self.parents[0].length, draw.rooted(indices))
-
-    def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
-        """Return the parent's samples."""
-        return self.parents[0].samples(indices % self.parents[0].length, draw.rooted(indices))
-
-
-class Concat(Source):
-    """The samples of several parents, one after the other.
-
-    Args:
-        parents: At least one.
-    """
-
-    def __init__(self, parents: Sequence[Source]) -> None:
-        self.parents = tuple(parents)
-        self.schema = Schema.common([parent.schema for parent in parents])
-        self._ends = torch.tensor(list(accumulate(parent.length for parent in parents)))
-
-    @property
-    def length(self) -> int:
-        """The sum of the parents' lengths."""
-        return int(self._ends[-1])
-
-    @property
-    def lineage(self) -> str:
-        """Those of all parents."""
-        return f"concat({', '.join(parent.lineage for parent in self.parents)})"
-
-    def batch(self, indices: Tensor, draw: Draw) -> Any:
-        """Return the batches of the parents, joined and put in order; sample by sample where Python makes them anyway."""
-        if not self.columnar or not len(indices):
-            return super().batch(indices, draw)
-        draw = draw.rooted(indices)
-        parts = [self.parents[side].batch(own, draw.chosen(places)) for side, places, own in self._owners(indices)]
-        order = torch.cat([places for _, places, _ in self._owners(indices)]).argsort()
-        return joined(parts, order, self.lineage)
-
-    def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
-        """Return the samples, each from its parent, one request a parent."""
-        draw = draw.rooted(indices)
-        made: list[Any] = [None] * len(indices)
-        for side, places, own in self._owners(indices):
-            found = self.parents[side].samples(own, draw.chosen(places))
-            for place, sample in zip(places.tolist(), found, strict=True):
-                made[place] = sample
-        return made
-
-    def column(self, part: str | int) -> Tensor | None:
-        """Return the parents' columns, one after the other."""
-        found = [parent.column(part) for parent in self.parents]
-        known = [column for column in found if column is not None]
-        alike = len(known) == len(found) and len({(column.shape[1:], column.dtype) for column in known}) == 1
-        return torch.cat(known) if alike else None
-
-    def _owners(self, indices: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Yield ``(side, places in the request, the parent's own indices)`` of every parent that has a sample in it."""
-        owners = torch.bucketize(indices, self._ends, right=True)
-        for side in sorted(set(owners.tolist())):
-            places = (owners == side).nonzero().reshape(-1)
-            yield side, places, indices[places] - (int(self._ends[side - 1]) if side else 0)
-
-
-class Zip(Source):
-    """Tuples of the samples of several parents of one length, which draw apart.
-
-    Args:
-        parents: At least one; all as long as the first.
-    """
-
-    def __init__(self, parents: Sequence[Source]) -> None:
-        self.parents = tuple(parents)
-        self.schema = Schema.side_by_side([parent.schema for parent in parents])
-
-    @property
-    def length(self) -> int:
-        """The length of each parent."""
-        return self.parents[0].length
-
-    @property
-    def lineage(self) -> str:
-        """Those of all parents."""
-        return f"zip({', '.join(parent.lineage for parent in self.parents)})"
-
-    def batch(self, indices: Tensor, draw: Draw) -> Any:
-        """Return a tuple of the parents' batches."""
-        return tuple(parent.batch(indices, draw.below(side)) for side, parent in enumerate(self.parents))
-
-    def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
-        """Return tuples of the parents' samples."""
-        sides = [parent.samples(indices, draw.below(side)) for side, parent in enumerate(self.parents)]
-        return list(zip(*sides, strict=True))

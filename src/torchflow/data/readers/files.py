@@ -99,6 +99,10 @@ class FileSource(Source, ABC):
             return self.files.labels
         return self.files.labels.repeat_interleave(torch.diff(self._ends, prepend=torch.tensor([0])), 0)
 
+    def seams(self) -> Tensor:
+        """Return where another file begins, in files of several samples."""
+        return torch.empty(0, dtype=torch.int64) if self._ends is None else torch.unique(self._ends[:-1])
+
     def stamp(self, times: bool = False) -> str:
         """Return a digest of names, labels and sizes of all files, and the ends of a thousand of them.
 
