@@ -37,6 +37,9 @@ def orientation_of(image: Image) -> int:
 
 def upright(image: Image) -> Image:
     """Return a picture as it should be looked at, by its EXIF orientation."""
+    orientation = orientation_of(image)
+    if orientation == 1:
+        return image
     from PIL.Image import Transpose  # noqa: PLC0415  (an extra)
 
     turns = {
@@ -48,8 +51,7 @@ def upright(image: Image) -> Image:
         7: Transpose.TRANSVERSE,
         8: Transpose.ROTATE_90,
     }
-    turn = turns.get(orientation_of(image))
-    return image if turn is None else image.transpose(turn)
+    return image.transpose(turns[orientation])
 
 
 def with_mode(image: Image, how: Rendering) -> Image:

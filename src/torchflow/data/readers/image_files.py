@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchflow.data.readers.rasters import Raster, is_final, rendered
+from torchflow.data.readers.rasters import Raster, as_tensor, is_final, rendered
 from torchflow.data.readers.rendering import Rendering
 from torchflow.data.readers.sniffing import HEAD, kind_of
 from torchflow.data.readers.tiff_images import Within, tiff_rasters
@@ -36,6 +36,8 @@ def read_image(file: Within, kind: str, size: int, *, how: Rendering, unscaled: 
     """
     rasters = rasters_of(file, kind, size, how)
     if unscaled and all(raster.values.dtype == np.uint8 and raster.top == 255 for raster in rasters):
+        if how.frame is not None and is_final(rasters[0], how):
+            return as_tensor(rasters[0].values.transpose(2, 0, 1))  # of any strides: whoever scales it copies it
         how = replace(how, dtype=None)
     return joined_frames(rasters, how)
 

@@ -45,7 +45,7 @@ def pillow_rasters(file: IO[bytes], kind: str, size: int, how: Rendering) -> lis
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG", "MPO"] if kind == "JPEG" else [kind]) as image:
             refuse_pixels(image.width, image.height, how)
-            if kind == "JPEG":
+            if "progressive" in image.info:
                 _refuse_scans(data, image.width * image.height, how)
             return [_raster(frame, data, kind, how) for frame in _frames(image, how)]
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
