@@ -138,7 +138,7 @@ class Zip(Source):
 
     def seams(self) -> Tensor:
         """Return those of all parents."""
-        return torch.unique(torch.cat([parent.seams() for parent in self.parents]))
+        return torch.tensor(sorted({seam for parent in self.parents for seam in parent.seams().tolist()}), dtype=torch.int64)
 
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
         """Return tuples of the parents' samples."""
