@@ -161,6 +161,14 @@ def test_an_example_without_its_data_says_what_to_install(tmp_path: Path, exampl
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert re.fullmatch(rf"this example reads .* of {package}: pip install {package}\n", done.stderr)
+def test_digits_in_image_files_are_told_apart(tmp_path: Path) -> None:
+    done = run(tmp_path, "image_files.py")
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"^test accuracy (0\.\d+) on 359 pictures", done.stdout, re.MULTILINE)
+    assert found
+    assert float(found[1]) > 0.96
+    assert len(list((tmp_path / "out" / "digits" / "7").glob("*.png"))) == 179
+    assert (tmp_path / "out" / "image_files_digits.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_every_floor_ends_with_equal_parameters(tmp_path: Path) -> None:

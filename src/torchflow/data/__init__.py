@@ -14,6 +14,7 @@ from torchflow.data.schema import Field, Schema
 from torchflow.lazy import importing
 
 if TYPE_CHECKING:
+    from torchflow.data import augment
     from torchflow.data.categories import Categories, Categorized
     from torchflow.data.encoders import FittedEncoder, Standardize, Standardized, encoder_from_state, load_encoders
     from torchflow.data.leaks import check_splits
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from torchflow.data.readers.excel import from_excel
     from torchflow.data.readers.frames import from_frame
     from torchflow.data.readers.parquet import from_parquet
+    from torchflow.data.readers.dicom import from_dicom
+    from torchflow.data.readers.frames import from_frame
+    from torchflow.data.readers.images import from_images
     from torchflow.data.readers.tables import from_csv
     from torchflow.data.synthetic import linear
     from torchflow.data.table_encoder import TableEncoder
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 __getattr__ = importing(
     __name__,
     {
+        "torchflow.data.augment": (),
         "torchflow.data.categories": ("Categories", "Categorized"),
         "torchflow.data.encoders": ("FittedEncoder", "Standardize", "Standardized", "encoder_from_state", "load_encoders"),
         "torchflow.data.leaks": ("check_splits",),
@@ -36,6 +41,9 @@ __getattr__ = importing(
         "torchflow.data.readers.excel": ("from_excel",),
         "torchflow.data.readers.frames": ("from_frame",),
         "torchflow.data.readers.parquet": ("from_parquet",),
+        "torchflow.data.readers.dicom": ("from_dicom",),
+        "torchflow.data.readers.frames": ("from_frame",),
+        "torchflow.data.readers.images": ("from_images",),
         "torchflow.data.readers.tables": ("from_csv",),
         "torchflow.data.synthetic": ("linear",),
         "torchflow.data.table_encoder": ("TableEncoder",),
@@ -59,6 +67,7 @@ __all__ = [
     "TableEncoder",
     "TableEncoding",
     "as_dataset",
+    "augment",
     "batches_of",
     "check_splits",
     "collate",
@@ -66,8 +75,10 @@ __all__ = [
     "from_arrays",
     "from_csv",
     "from_excel",
+    "from_dicom",
     "from_frame",
     "from_function",
+    "from_images",
     "from_iterable",
     "from_parquet",
     "from_tensors",
