@@ -16,6 +16,7 @@ from torchflow.lazy import importing
 if TYPE_CHECKING:
     from torchflow.data.categories import Categories, Categorized
     from torchflow.data.encoders import FittedEncoder, Standardize, Standardized, encoder_from_state, load_encoders
+    from torchflow.data.padding import MaskedLoss, PadBatch, Padded
     from torchflow.data.readers.frames import from_frame
     from torchflow.data.readers.tables import from_csv
     from torchflow.data.synthetic import linear
@@ -25,6 +26,7 @@ __getattr__ = importing(
     {
         "torchflow.data.categories": ("Categories", "Categorized"),
         "torchflow.data.encoders": ("FittedEncoder", "Standardize", "Standardized", "encoder_from_state", "load_encoders"),
+        "torchflow.data.padding": ("MaskedLoss", "PadBatch", "Padded"),
         "torchflow.data.readers.frames": ("from_frame",),
         "torchflow.data.readers.tables": ("from_csv",),
         "torchflow.data.synthetic": ("linear",),
@@ -39,6 +41,9 @@ __all__ = [
     "Draw",
     "Field",
     "FittedEncoder",
+    "MaskedLoss",
+    "PadBatch",
+    "Padded",
     "Schema",
     "Standardize",
     "Standardized",
