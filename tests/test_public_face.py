@@ -62,6 +62,7 @@ DATA_FACE = [
     "Draw",
     "Field",
     "FittedEncoder",
+    "LogMel",
     "MaskedLoss",
     "PadBatch",
     "Padded",
@@ -73,11 +74,13 @@ DATA_FACE = [
     "collate",
     "encoder_from_state",
     "from_arrays",
+    "from_audio",
     "from_csv",
     "from_frame",
     "from_function",
     "from_iterable",
     "from_tensors",
+    "from_video",
     "linear",
     "load_encoders",
 ]
@@ -161,7 +164,20 @@ def test_metrics_has_a_docstring() -> None:
 
 
 def test_importing_torchflow_does_not_import_what_a_run_may_not_need() -> None:
-    expensive = ("matplotlib", "pandas", "sklearn", "scipy", "torchmetrics", "tqdm", "PIL", "torch._dynamo", "torch._inductor")
+    expensive = (
+        "matplotlib",
+        "pandas",
+        "sklearn",
+        "scipy",
+        "torchmetrics",
+        "tqdm",
+        "PIL",
+        "soundfile",
+        "soxr",
+        "av",
+        "torch._dynamo",
+        "torch._inductor",
+    )
     program = (
         "import sys, torch\nbefore = set(sys.modules)\nimport torchflow\nprint(*sorted(set(sys.modules) - before), sep='\\n')\n"
     )

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from torchflow.data.categories import Categories, Categorized
     from torchflow.data.encoders import FittedEncoder, Standardize, Standardized, encoder_from_state, load_encoders
     from torchflow.data.padding import MaskedLoss, PadBatch, Padded
+    from torchflow.data.readers.audio import from_audio
     from torchflow.data.readers.frames import from_frame
     from torchflow.data.readers.tables import from_csv
+    from torchflow.data.readers.video import from_video
+    from torchflow.data.spectrograms import LogMel
     from torchflow.data.synthetic import linear
 
 __getattr__ = importing(
@@ -27,8 +30,11 @@ __getattr__ = importing(
         "torchflow.data.categories": ("Categories", "Categorized"),
         "torchflow.data.encoders": ("FittedEncoder", "Standardize", "Standardized", "encoder_from_state", "load_encoders"),
         "torchflow.data.padding": ("MaskedLoss", "PadBatch", "Padded"),
+        "torchflow.data.readers.audio": ("from_audio",),
         "torchflow.data.readers.frames": ("from_frame",),
         "torchflow.data.readers.tables": ("from_csv",),
+        "torchflow.data.readers.video": ("from_video",),
+        "torchflow.data.spectrograms": ("LogMel",),
         "torchflow.data.synthetic": ("linear",),
     },
 )
@@ -41,6 +47,7 @@ __all__ = [
     "Draw",
     "Field",
     "FittedEncoder",
+    "LogMel",
     "MaskedLoss",
     "PadBatch",
     "Padded",
@@ -52,11 +59,13 @@ __all__ = [
     "collate",
     "encoder_from_state",
     "from_arrays",
+    "from_audio",
     "from_csv",
     "from_frame",
     "from_function",
     "from_iterable",
     "from_tensors",
+    "from_video",
     "linear",
     "load_encoders",
 ]

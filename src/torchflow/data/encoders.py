@@ -15,6 +15,7 @@ from torchflow.checkpoint import read_encoder_states
 from torchflow.data.categories import Categorized
 from torchflow.data.dataset import Dataset
 from torchflow.data.fields import checked_field, part_of, training_parts, with_part
+from torchflow.data.spectrograms import LogMel
 from torchflow.errors import ArgumentValueError, DataError
 from torchflow.types import State
 
@@ -116,6 +117,7 @@ class Standardized:
 
 ENCODERS: dict[str, Callable[[Mapping[str, Any]], FittedEncoder]] = {
     "categories": Categorized.from_state,
+    "log_mel": LogMel.from_state,
     "standardize": Standardized.from_state,
 }
 """The encoders that a saved state may name; nothing else is ever looked up."""

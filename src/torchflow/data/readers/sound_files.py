@@ -1,0 +1,222 @@
+"""Sound in wav, flac, ogg, mp3, aiff, au and caf files: what the header promises, and the samples themselves."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from torchflow.errors import FileError, MissingExtraError, TorchflowError
+
+Samples = npt.NDArray[np.float32]
+"""Shape (samples, channels); integers are scaled so that full scale is from -1 to 1."""
+
+MAX_SAMPLES = 2**27
+"""Numbers in the sound of one sample, samples times channels: 512 MiB as float32."""
+MAX_CHANNELS = 64
+MAX_RATE = 1_000_000
+_BLOCK = 2**20  # numbers that are read at once: memory grows with what is there, never with what a header promises
+_UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # what writers that cannot seek leave in a wav file's header
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What a file says of its sound.
+
+    Attributes:
+        rate: Samples a second, in Hz.
+        channels: How many there are.
+        frames: How many samples each channel has.
+    """
+
+    rate: int
+    channels: int
+    frames: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return self.frames / self.rate
+
+
+Locate = Callable[[Sound], tuple[int, int]]
+"""From what a file says of its sound to the first sample that is wanted, and how many are."""
+
+
+def needed(module: str, extra: str, purpose: str) -> Any:
+    """Return an optional module.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except (ImportError, OSError) as error:  # OSError: the C library that it loads is not there
+        raise MissingExtraError(
+            f"{purpose} needs {module}, which is not installed: pip install 'torchflow-train[{extra}]'."
+        ) from error
+
+
+def _is_riff(head: bytes, form: bytes) -> bool:
+    return head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == form
+
+
+_KINDS: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
+    ("wav", lambda head: _is_riff(head, b"WAVE")),
+    ("flac", lambda head: head[:4] == b"fLaC"),
+    ("ogg", lambda head: head[:4] == b"OggS"),
+    ("aiff", lambda head: head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC")),
+    ("au", lambda head: head[:4] in (b".snd", b"dns.")),
+    ("caf", lambda head: head[:4] == b"caff"),
+    ("w64", lambda head: head[:12] == b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb"),
+    ("mp4", lambda head: head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
+    ("matroska", lambda head: head[:4] == b"\x1a\x45\xdf\xa3"),
+    ("avi", lambda head: _is_riff(head, b"AVI ")),
+    ("aac", lambda head: len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0),
+    ("mp3", lambda head: head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0)),
+)
+WITH_PYAV = ("mp4", "matroska", "avi", "aac")
+"""Kinds of files that the video extra reads."""
+
+
+def kind_of(path: str) -> str | None:
+    """Return what kind of file this is by its first bytes, whatever it is called; None where they say nothing."""
+    with open(path, "rb") as file:
+        head = file.read(16)
+    return next((name for name, fits in _KINDS if fits(head)), None)
+
+
+def beginning_of(path: str) -> str:
+    """Return the first bytes of a file for a message."""
+    with open(path, "rb") as file:
+        return repr(file.read(16))[1:]
+
+
+def checked_sound(path: str, sound: Sound) -> Sound:
+    """Return what a file says of its sound, where it can be believed.
+
+    Raises:
+        FileError: Too many channels, an impossible rate, or no sound at all.
+    """
+    if not 1 <= sound.channels <= MAX_CHANNELS:
+        raise FileError(f"{path} claims {sound.channels} channels of sound; up to {MAX_CHANNELS} are read. Convert it.", path)
+    if not 1 <= sound.rate <= MAX_RATE:
+        raise FileError(f"{path} claims {sound.rate} samples a second; 1 to {MAX_RATE:,} are read. Convert it.", path)
+    if sound.frames < 1:
+        raise FileError(f"{path} holds no sound: its header promises {max(0, sound.frames)} samples. Leave it out.", path)
+    return sound
+
+
+def too_much(path: str, numbers: int) -> str:
+    """Say that a sample would be too large."""
+    return f"{path}: one sample would hold {numbers:,} numbers of sound; up to {MAX_SAMPLES:,} are read. Read windows: seconds=."
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Any]:
+    """Open a file with libsndfile; whatever it or the reading raises names the file."""
+    soundfile = needed("soundfile", "audio", "sound in a file")
+    try:
+        with soundfile.SoundFile(path) as file:
+            yield file
+    except TorchflowError:
+        raise
+    except Exception as error:
+        reason = str(error).removeprefix("Error : ").removeprefix(f"Error opening {path!r}: ").rstrip(".")
+        raise FileError(
+            f"{path} cannot be read as sound: {reason}. It may be cut or damaged: replace it, or leave it out.", path
+        ) from error
+
+
+def sound_of(path: str) -> Sound:
+    """Return what a file's header says.
+
+    Raises:
+        FileError: It is no sound file, or a cut one, or what it says cannot be.
+        MissingExtraError: soundfile is not installed.
+    """
+    with _opened(path) as file:
+        return _sound(path, file)
+
+
+def samples_of(path: str, locate: Locate) -> tuple[Sound, Samples]:
+    """Return what a file's header says, and the samples that are wanted: fewer only where its sound ends before.
+
+    Args:
+        path: The file.
+        locate: From what the header says to the first sample and how many samples.
+
+    Raises:
+        FileError: The file cannot be read, or ends before its header says.
+    """
+    with _opened(path) as file:
+        sound = _sound(path, file)
+        start, frames = locate(sound)
+        wanted = max(0, min(frames, sound.frames - start))
+        if wanted * sound.channels > MAX_SAMPLES:
+            raise FileError(too_much(path, wanted * sound.channels), path)
+        if wanted and start:
+            file.seek(start)
+        made = list(_blocks(file, wanted))
+    found = sum(map(len, made))
+    if found < wanted:
+        raise FileError(cut(path, start + found, sound.frames), path)
+    return sound, made[0] if len(made) == 1 else np.concatenate([np.zeros((0, sound.channels), np.float32), *made])
+
+
+def read_through(path: str) -> None:
+    """Decode a file to its end and keep nothing, to see that it can be read."""
+    with _opened(path) as file:
+        sound = _sound(path, file)
+        found = sum(map(len, _blocks(file, sound.frames)))
+        if found < sound.frames:
+            raise FileError(cut(path, found, sound.frames), path)
+
+
+def _sound(path: str, file: Any) -> Sound:
+    """Return what an open file's header says, checked."""
+    sound = checked_sound(path, Sound(file.samplerate, file.channels, file.frames))
+    if file.format in ("WAV", "WAVEX"):
+        _refuse_cut_wave(path)
+    return sound
+
+
+def cut(path: str, found: int, promised: int) -> str:
+    """Say that a file ends early."""
+    reason = f"{path} ends after {found:,} samples of the {promised:,} that its header promises"
+    return f"{reason}: it is cut, or its header is wrong. Replace it, or leave it out."
+
+
+def _blocks(file: Any, wanted: int) -> Iterator[Samples]:
+    """Yield up to ``wanted`` frames, a block at a time, until nothing more comes."""
+    step = max(1, _BLOCK // file.channels)
+    while wanted > 0:
+        block: Samples = file.read(min(step, wanted), dtype="float32", always_2d=True)
+        if not len(block):
+            return
+        wanted -= len(block)
+        yield block
+
+
+def _refuse_cut_wave(path: str) -> None:
+    """Refuse a wav file whose header promises more than the file holds, which libsndfile reads as a shorter one in silence."""
+    with open(path, "rb") as file:
+        end = os.fstat(file.fileno()).st_size
+        order = "big" if file.read(12)[:4] == b"RIFX" else "little"
+        for _ in range(1000):  # chunks before the sound
+            name, size = file.read(4), int.from_bytes(file.read(4), order)  # type: ignore[arg-type]
+            if len(name) < 4 or name == b"data":
+                break
+            file.seek(size + size % 2, os.SEEK_CUR)
+        there = end - file.tell()
+    if name == b"data" and size not in _UNKNOWN_SIZES and size < 0x7FFFF000 and size > there:
+        raise FileError(
+            f"{path} is cut: its header promises {size:,} bytes of sound, and {max(0, there):,} are there. Replace it, or leave it out.",
+            path,
+        )
