@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from torchflow import arguments
-from torchflow.data.fields import checked_field, part_of, with_part
+from torchflow.data.fields import checked_field, part_of, with_field, with_part
+from torchflow.data.schema import Field, Schema
 from torchflow.errors import ArgumentValueError, DataError
 from torchflow.types import State
 
@@ -104,6 +105,10 @@ class LogMel:
             )
         return with_part(tree, self.field, self._spectrogram(sound))
 
+    def schema_after(self, before: Schema | None) -> Schema | None:
+        """Return the schema with bands and frames in place of samples."""
+        return with_field(before, self.field, self._described)
+
     def filters(self) -> Tensor:
         """Return the weights of the bands: float64, shape (mels, n_fft // 2 + 1)."""
         return _filters(self.rate, self.mels, self.n_fft, (self.lowest, self.highest or self.rate / 2), self.scale, self.norm)
@@ -117,6 +122,16 @@ class LogMel:
         """Return the transform of a state."""
         return cls(**{name: state[name] for name in cls.__dataclass_fields__})
 
+    def _described(self, sound: Field) -> Field:
+        hop = self._hop
+        frames = None if not sound.shape or sound.shape[-1] is None else 1 + sound.shape[-1] // hop
+        shape = (*sound.shape[:-1], self.mels, frames)
+        return replace(sound, shape=shape, unit="log energy", dims=(*sound.dims[:-1], "frequency", "time"), rate=self.rate / hop)
+
+    @property
+    def _hop(self) -> int:
+        return self.hop or max(1, self.n_fft // 4)
+
     def _spectrogram(self, sound: Tensor) -> Tensor:
         """Return (..., mels, frames) of (..., samples); a row's values do not depend on the other rows of a batch."""
         rows = sound.reshape(-1, sound.shape[-1])
@@ -124,7 +139,7 @@ class LogMel:
         spectrum = torch.stft(
             rows,
             self.n_fft,
-            self.hop or max(1, self.n_fft // 4),
+            self._hop,
             win_length=self.window or self.n_fft,
             window=window,
             center=True,

@@ -47,9 +47,9 @@ def _bounded(name: str, value: object, limit: int) -> int:
 def sound_field(wanted: Wanted, first: Sound, seconds: float | None) -> Field:
     """Return the schema's field of sound, where the first file says what was not asked for."""
     rate = wanted.rate or first.rate
-    unit = f"amplitude at {rate} Hz" + ("" if seconds is None else f", {seconds:g} seconds")
     samples = None if seconds is None else round(seconds * rate)
-    return Field("audio", (wanted.channels or first.channels, samples), torch.float32, unit)
+    shape = (wanted.channels or first.channels, samples)
+    return Field("audio", shape, torch.float32, "amplitude", dims=("channel", "time"), rate=rate)
 
 
 def read_sound(path: str, begin: float, seconds: float | None, wanted: Wanted, rate: int) -> Tensor:

@@ -195,8 +195,9 @@ def _source(files: Files, clip: Clip, cuts: Cuts, how: _How, bad: str) -> VideoS
         raise DataError(f'no clip fits: the longest film has {longest:.3f} seconds. Use shorter ones, or last="pad".')
     fields = [_video_field(clip, how.look, films[0] if len(files) == 1 else None)]
     fields += [] if sound is None else [sound_field(how.wanted, sound, clip.seconds)]
+    nested = how.sound and good.labels is not None
     rate = how.wanted.rate or (0 if sound is None else sound.rate)
-    return VideoSource(good, begins, clip=clip, how=how, schema=Schema((*fields, *label_field(files))), rate=rate)
+    return VideoSource(good, begins, clip=clip, how=how, schema=Schema((*fields, *label_field(good)), nested), rate=rate)
 
 
 def _both_ends(path: str, how: _How) -> Film:
@@ -215,9 +216,9 @@ def _video_field(clip: Clip, look: Look, film: Film | None) -> Field:
     height, width = (
         look.size if isinstance(look.size, tuple) else (None, None) if film is None else look.shape(film.height, film.width)
     )
-    moments = "at the film's own times" if clip.fps is None else f"at {clip.fps:g} Hz"
-    lasts = "" if clip.seconds is None else f", {clip.seconds:g} seconds"
-    return Field("video", (clip.frames, 1 if look.grey else 3, height, width), look.dtype, f"brightness, frames {moments}{lasts}")
+    shape = (clip.frames, 1 if look.grey else 3, height, width)
+    rate = clip.fps or (None if film is None else film.rate)
+    return Field("video", shape, look.dtype, "brightness", dims=("time", "channel", "height", "width"), rate=rate)
 
 
 def _too_long(path: str, found: float, limit: float) -> str:
