@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -40,7 +40,7 @@ def from_audio(
     recursive: bool = True,
     seconds: float | None = None,
     stride: float | None = None,
-    start: float | Sequence[float] = 0.0,
+    start: float | Iterable[float] = 0.0,
     last: str = "pad",
     rate: int | None = None,
     channels: int | None = None,
@@ -106,9 +106,7 @@ class AudioSource(CutSource):
         first: What the first file's header says.
     """
 
-    def __init__(
-        self, files: Files, begins: Sequence[Sequence[float]], seconds: float | None, wanted: Wanted, first: Sound
-    ) -> None:
+    def __init__(self, files: Files, begins: Sequence[Tensor], seconds: float | None, wanted: Wanted, first: Sound) -> None:
         self._seconds, self._wanted = seconds, wanted
         self._rate = wanted.rate or first.rate
         schema = Schema((sound_field(wanted, first, seconds), *label_field(files)))
@@ -131,13 +129,12 @@ def _source(files: Files, cuts: Cuts, seconds: float | None, wanted: Wanted, bad
     for path, sound in zip(good.paths, sounds, strict=False):
         if wanted.rate is None and sound.rate != sounds[0].rate:
             raise DataError(other_rate(path, sound.rate, sounds[0].rate))
-    if cuts.starts is not None:
-        begins = [[start] for start in cuts.chosen(files, good)]
-    elif seconds is None:
-        begins = [[cuts.start]] * len(good)
+    if seconds is None or cuts.starts is not None:
+        begins = cuts.single(files, good)
     else:
-        begins = [cuts.begins(sound.seconds, seconds, 0.5 / sound.rate) for sound in sounds]
-    if not any(begins):
+        known = zip(good.paths, sounds, strict=True)
+        begins = [cuts.begins(path, sound.seconds, seconds, 0.5 / sound.rate) for path, sound in known]
+    if not any(map(len, begins)):
         longest = max(sound.seconds for sound in sounds)
         raise DataError(f'no window of {seconds:g} seconds fits: the longest file has {longest:.3f} seconds. Use last="pad".')
     return AudioSource(good, begins, seconds, wanted, sounds[0])

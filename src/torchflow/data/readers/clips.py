@@ -21,15 +21,15 @@ class Clip:
     seconds: float | None
     fps: float | None
 
-    def span(self, film: Film, path: str) -> float | None:
-        """Return how long a clip of a film is, in seconds; None for the whole film.
+    def span(self, film: Film, path: str) -> float:
+        """Return how long a clip of a film is, in seconds.
 
         Raises:
             FileError: Nobody knows.
         """
-        if self.frames is None or self.fps is not None:
+        if self.seconds is not None:
             return self.seconds
-        if not film.rate:
+        if not film.rate or self.frames is None:
             raise FileError(
                 f"{path} does not say its frame rate, so nobody knows how long {self.frames} frames are. Give fps= or seconds=.",
                 path,

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from torchflow import arguments
 from torchflow.data.readers.files import Files, FileSource
 from torchflow.data.schema import Schema
-from torchflow.errors import ArgumentTypeError, ArgumentValueError
+from torchflow.errors import ArgumentTypeError, ArgumentValueError, FileError
 
 LAST = ("pad", "drop")
+MOST_SAMPLES = 2**24
+"""Samples of one file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,28 +35,35 @@ class Cuts:
     starts: tuple[float, ...] | None
     last: str
 
-    def begins(self, duration: float, span: float | None, slack: float) -> list[float]:
-        """Return where the samples of a file begin, in seconds.
+    def begins(self, path: str, duration: float, span: float, slack: float) -> Tensor:
+        """Return where the samples of a file begin, in seconds: float64, shape (samples,).
 
         Args:
-            duration: How long the file is, in seconds.
-            span: How long a sample is; None for whole files.
+            path: The file.
+            duration: How long it is, in seconds.
+            span: How long a sample is.
             slack: Seconds by which durations are rounded.
+
+        Raises:
+            FileError: There are absurdly many.
         """
-        if span is None:
-            return [self.start]
         step = span if self.stride is None else self.stride
         left = duration - self.start
         if self.last == "drop":
             count = math.floor((left - span + slack) / step) + 1
         else:
-            count = math.ceil((left - span - slack) / step) + 1 if left > slack else 0
-        return [self.start + place * step for place in range(max(0, count))]
+            count = max(1, math.ceil((left - span - slack) / step) + 1) if left > slack else 0
+        if count > MOST_SAMPLES:
+            said = f"{path} would give {count:,} samples: by its header it lasts {duration:,.0f} seconds"
+            raise FileError(f"{said}, and up to {MOST_SAMPLES:,} are read. Use a larger stride, or leave it out.", path)
+        return self.start + step * torch.arange(max(0, count), dtype=torch.float64)
 
-    def chosen(self, files: Files, good: Files) -> list[float]:
-        """Return the starts of the files that were not left out."""
+    def single(self, files: Files, good: Files) -> list[Tensor]:
+        """Return where the one sample of each file begins, of those that were not left out."""
+        starts = [self.start] * len(files) if self.starts is None else self.starts
         skipped = {path for path, _ in good.skipped}
-        return [start for path, start in zip(files.paths, self.starts or (), strict=True) if path not in skipped]
+        kept = (start for path, start in zip(files.paths, starts, strict=True) if path not in skipped)
+        return [torch.tensor([start], dtype=torch.float64) for start in kept]
 
 
 class CutSource(FileSource):
@@ -66,9 +76,9 @@ class CutSource(FileSource):
         begins: For each file, where its samples begin, in seconds.
     """
 
-    def __init__(self, files: Files, lineage: str, schema: Schema, begins: Sequence[Sequence[float]]) -> None:
+    def __init__(self, files: Files, lineage: str, schema: Schema, begins: Sequence[Tensor]) -> None:
         super().__init__(files, lineage, schema, [len(moments) for moments in begins])
-        self._begins = torch.tensor([moment for moments in begins for moment in moments], dtype=torch.float64)
+        self._begins = torch.cat(list(begins))
 
     def begin_of(self, part: int) -> float:
         """Return where a sample begins, in seconds; ``part`` is what ``read`` is called with."""

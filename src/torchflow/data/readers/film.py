@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -65,7 +66,7 @@ def film_of(path: str, limits: Limits) -> Film:
         seconds = seconds_of(container, stream)
         if seconds is None or not 0 < seconds < TOO_FAR:
             seconds = max((when for when, _ in _decoded(container, stream, path, limits)), default=0.0)
-            seek(container, stream, 0.0)
+            seek(container, stream, -1.0)
         _, frame = next(_decoded(container, stream, path, limits), (0.0, None))
         if frame is None:
             raise FileError(f"{path} has no frame that can be decoded. It is cut or damaged: replace it, or leave it out.", path)
@@ -159,12 +160,13 @@ def _from(container: Any, stream: Any, path: str, begin: float, limits: Limits) 
     """Return the decoded frames from one on that is shown at ``begin`` or before."""
     for earlier in _EARLIER:
         target = max(0.0, begin - earlier)
-        if begin > 0:
-            seek(container, stream, target)
+        if target > 0 or earlier > 0:
+            seek(container, stream, target or -1.0)
         frames = _decoded(container, stream, path, limits)
-        head = next(frames, None)
-        if head is not None and (head[0] <= begin or target == 0):
-            return itertools.chain([head], frames)
+        with contextlib.nullcontext() if target == 0 else contextlib.suppress(FileError):  # it may need what was before it
+            head = next(frames, None)
+            if head is not None and (head[0] <= begin or target == 0):
+                return itertools.chain([head], frames)
     raise FileError(f"{path} has no frame at {begin:.3f} seconds. It is cut or damaged: replace it, or leave it out.", path)
 
 

@@ -70,6 +70,6 @@ def turn_of(frame: Any, path: str) -> tuple[bool, bool, bool]:
     a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
     if (a or d) and (b or c):
         raise FileError(
-            f"{path} is to be shown at {frame.rotation} degrees, and only right angles are read. Turn and convert it.", path
+            f"{path} is to be shown at a slant, and only right angles are read. Convert it so that it stands upright.", path
         )
     return (True, b < 0, c < 0) if b or c else (False, d < 0, a < 0)

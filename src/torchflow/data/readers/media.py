@@ -38,6 +38,7 @@ _BEFORE = (
     5.0,
     float("inf"),
 )  # seconds that are decoded before a sound's window, so that the decoder has settled; a seek may miss
+_LEAD = 10.0  # seconds before the first moment: where all packets are
 _MISSING = 0.5  # seconds by which a sound may be shorter than its header says: more is a cut file
 TOO_FAR = 365 * 24 * 3600.0  # seconds: no film lasts longer, so a time stamp beyond is damage
 
@@ -82,16 +83,16 @@ def seconds_of(container: Any, stream: Any) -> float | None:
 
 
 def seek(container: Any, stream: Any, seconds: float) -> None:
-    """Go to a key frame of a stream at or before a time, in seconds from the file's first moment."""
+    """Go to a key frame of a stream at or before a time, in seconds from the file's first moment; before it, to the first packet."""
     timestamp = int((Fraction(seconds) + Fraction(origin_of(container))) / stream.time_base)
-    container.seek(max(timestamp, int(stream.start_time or 0)), stream=stream, backward=True, any_frame=False)
+    container.seek(timestamp, stream=stream, backward=True, any_frame=False)
 
 
 def seconds_at(container: Any, path: str, frame: Any) -> float:
     """Return when a decoded frame is shown, or its sound is heard: seconds from the file's first moment.
 
     Raises:
-        FileError: It has no time stamp, or an impossible one.
+        FileError: It has no time stamp, or an impossible one, or could not be decoded whole.
     """
     stamp = frame.pts if frame.pts is not None else frame.dts
     if stamp is None or frame.time_base is None:
@@ -152,10 +153,10 @@ def samples_in(path: str, locate: Locate) -> tuple[Sound, Samples]:
         start, frames = locate(sound)
         if frames * sound.channels > MAX_SAMPLES:
             raise FileError(too_much(path, frames * sound.channels), path)
-        made = _samples(track, start, frames)
         promised = track.stream.duration is not None
-    missing = min(start + frames, sound.frames) - start - len(made)
-    if promised and missing > _MISSING * sound.rate:
+        wanted = max(0, min(frames, sound.frames - start)) if promised else frames  # what an encoder filled up counts not
+        made = _samples(track, start, wanted)
+    if promised and wanted - len(made) > _MISSING * sound.rate:
         raise FileError(cut(path, start + len(made), sound.frames), path)
     return sound, made
 
@@ -165,7 +166,7 @@ def _sound(track: _Track) -> Sound:
     seconds = seconds_of(track.container, track.stream)
     if seconds is None:  # written by something that could not go back to fill in the duration
         frames = max((stop for _, stop, _ in _pieces(track, None)), default=0)
-        seek(track.container, track.stream, 0.0)
+        seek(track.container, track.stream, -_LEAD)
     else:
         frames = round(min(seconds, TOO_FAR) * track.rate)
     return checked_sound(track.path, Sound(track.rate, track.channels, frames))
@@ -175,8 +176,8 @@ def _samples(track: _Track, start: int, frames: int) -> Samples:
     """Return samples from ``start`` on."""
     for before in _BEFORE:
         early = start / track.rate - before
-        if start:
-            seek(track.container, track.stream, max(0.0, early))
+        if early > 0 or before != _BEFORE[0]:  # an encoder's first packet may lie before the first moment, where no seek ends
+            seek(track.container, track.stream, max(-_LEAD, early))
         pieces = _pieces(track, start + frames)
         head = next(pieces, None)
         if head is None or head[0] <= start or early <= 0:  # otherwise the seek went too far

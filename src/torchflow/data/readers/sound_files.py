@@ -22,6 +22,8 @@ MAX_SAMPLES = 2**27
 MAX_CHANNELS = 64
 MAX_RATE = 1_000_000
 _BLOCK = 2**20  # numbers that are read at once: memory grows with what is there, never with what a header promises
+_FRAMES_OF_A_BYTE = 2**16  # silence, packed as tightly as any format packs it
+_PAGE = 65_307  # bytes of the largest page of an Ogg file
 _UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # what writers that cannot seek leave in a wav file's header
 
 
@@ -102,8 +104,12 @@ def checked_sound(path: str, sound: Sound) -> Sound:
     """Return what a file says of its sound, where it can be believed.
 
     Raises:
-        FileError: Too many channels, an impossible rate, or no sound at all.
+        FileError: Too many channels, an impossible rate, no sound at all, or more than the file can hold.
     """
+    if sound.frames > os.path.getsize(path) * _FRAMES_OF_A_BYTE:
+        raise FileError(
+            f"{path} claims {sound.frames:,} samples, more than a file of its size can hold. Replace it, or leave it out.", path
+        )
     if not 1 <= sound.channels <= MAX_CHANNELS:
         raise FileError(f"{path} claims {sound.channels} channels of sound; up to {MAX_CHANNELS} are read. Convert it.", path)
     if not 1 <= sound.rate <= MAX_RATE:
@@ -162,7 +168,7 @@ def samples_of(path: str, locate: Locate) -> tuple[Sound, Samples]:
         if wanted * sound.channels > MAX_SAMPLES:
             raise FileError(too_much(path, wanted * sound.channels), path)
         if wanted and start:
-            file.seek(start)
+            _go_to(file, path, start)
         made = list(_blocks(file, wanted))
     found = sum(map(len, made))
     if found < wanted:
@@ -191,6 +197,28 @@ def cut(path: str, found: int, promised: int) -> str:
     """Say that a file ends early."""
     reason = f"{path} ends after {found:,} samples of the {promised:,} that its header promises"
     return f"{reason}: it is cut, or its header is wrong. Replace it, or leave it out."
+
+
+def _go_to(file: Any, path: str, start: int) -> None:
+    """Go to a sample; in the last page of a Vorbis stream libsndfile misses it, so there it is reached by decoding."""
+    begin = min(start, _last_page_of(path) - 1) if file.format == "OGG" and file.subtype == "VORBIS" else start
+    file.seek(max(0, begin))
+    for _ in _blocks(file, start - max(0, begin)):
+        pass
+
+
+def _last_page_of(path: str) -> int:
+    """Return the sample at which the last page of an Ogg file begins (RFC 3533: the position at the end of the page before it)."""
+    with open(path, "rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 4 * _PAGE))
+        tail = file.read()
+    place = tail.rfind(b"OggS")
+    while (place := tail.rfind(b"OggS", 0, max(0, place))) >= 0:
+        position = int.from_bytes(tail[place + 6 : place + 14], "little", signed=True)
+        if position >= 0:
+            return position
+    return 0
 
 
 def _blocks(file: Any, wanted: int) -> Iterator[Samples]:

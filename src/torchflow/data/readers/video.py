@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,7 @@ def from_video(
     seconds: float | None = None,
     fps: float | None = None,
     stride: float | None = None,
-    start: float | Sequence[float] = 0.0,
+    start: float | Iterable[float] = 0.0,
     last: str = "pad",
     size: int | tuple[int, int] | None = None,
     grey: bool = False,
@@ -142,9 +142,7 @@ class VideoSource(CutSource):
         rate: Of the sound, in Hz; 0 where it is not read.
     """
 
-    def __init__(
-        self, files: Files, begins: Sequence[Sequence[float]], *, clip: Clip, how: _How, schema: Schema, rate: int
-    ) -> None:
+    def __init__(self, files: Files, begins: Sequence[Tensor], *, clip: Clip, how: _How, schema: Schema, rate: int) -> None:
         super().__init__(files, "from_video", schema, begins)
         self._clip, self._how, self._rate = clip, how, rate
 
@@ -182,15 +180,16 @@ def _source(files: Files, clip: Clip, cuts: Cuts, how: _How, bad: str) -> VideoS
         good = checked_files(files, bad)
         films = [film_of(path, how.limits) for path in good.paths[:_FIRST_FILES]]
     sound = media.sound_in(good.paths[0]) if how.sound else None
-    if cuts.starts is not None:
-        begins = [[start] for start in cuts.chosen(files, good)]
-    elif not windows:
-        begins = [[cuts.start]] * len(good)
+    if not windows or cuts.starts is not None:
+        begins = cuts.single(files, good)
     else:
-        slack = [0.5 / (film.rate or 25.0) for film in films]
-        spans = [clip.span(film, path) for film, path in zip(films, good.paths, strict=True)]
-        begins = [cuts.begins(film.seconds, span, half) for film, span, half in zip(films, spans, slack, strict=True)]
-    if not any(begins):
+        known = list(zip(good.paths, films, strict=True))
+        spans = [clip.span(film, path) for path, film in known]
+        begins = [
+            cuts.begins(path, film.seconds, span, 0.5 / (film.rate or 25.0))
+            for (path, film), span in zip(known, spans, strict=True)
+        ]
+    if not any(map(len, begins)):
         longest = max(film.seconds for film in films)
         raise DataError(f'no clip fits: the longest film has {longest:.3f} seconds. Use shorter ones, or last="pad".')
     fields = [_video_field(clip, how.look, films[0] if len(files) == 1 else None)]
