@@ -66,6 +66,7 @@ def write_film(
     size: tuple[int, int] = (48, 64),
     draw: Callable[[int], npt.NDArray[np.uint8]] | None = None,
     options: dict[str, str] | None = None,
+    private: dict[str, str] | None = None,
 ) -> Path:
     """Write a film whose frame ``i`` shows the number ``i`` from ``times[i]`` on, in units of ``base``."""
     stamps = list(range(0, 1000, 40)) if times is None else list(times)
@@ -77,7 +78,7 @@ def write_film(
         stream.codec_context.gop_size = group
         stream.codec_context.thread_count = 1
         if codec == "libx264":
-            stream.options = {"crf": "10", "preset": "fast", "bf": "2", "sc_threshold": "0"}
+            stream.options = {"crf": "10", "preset": "fast", "bf": "2", "sc_threshold": "0", **(private or {})}
         if degrees:
             stream.set_display_rotation(degrees)
         other: Any = None

@@ -25,6 +25,7 @@ MAX_BYTES = 2**29
 _LARGEST = 128  # as many frames of max_pixels may be decoded for one sample, and more of smaller ones
 _EARLIER = (0.0, 1.0, 5.0, 30.0, math.inf)  # seconds: where a seek ends behind its target, it is tried from further ahead
 _ROUNDED = 0.0005  # seconds by which time stamps may be rounded up: mkv has milliseconds, so that 2/30 becomes 0.067
+_MISSING = 0.5  # seconds by which a film may be shorter than its header says: more is a cut file
 Shown = tuple[float, Any]
 """When a frame begins to be shown, in seconds from the file's first moment and before any rounding; and the decoded frame."""
 
@@ -143,7 +144,7 @@ def _refuse_large(width: int, height: int, path: str, limits: Limits) -> None:
 
 def _decoded(container: Any, stream: Any, path: str, limits: Limits) -> Iterator[Shown]:
     """Yield the frames of a film in the order in which they are shown, up to the limits."""
-    pixels, rounding = 0, _rounding_of(stream)
+    pixels, end, rounding = 0, 0.0, _rounding_of(stream)
     for number, frame in enumerate(container.decode(stream)):
         _refuse_large(frame.width, frame.height, path, limits)
         pixels += frame.width * frame.height
@@ -153,7 +154,16 @@ def _decoded(container: Any, stream: Any, path: str, limits: Limits) -> Iterator
                 "Ask for shorter ones, raise max_frames or max_pixels, or convert the film so that it has more key frames.",
                 path,
             )
-        yield seconds_at(container, path, frame) - rounding, frame
+        when = seconds_at(container, path, frame)
+        end = when + float((frame.duration or 0) * frame.time_base)
+        yield when - rounding, frame
+    promised = seconds_of(container, stream) if stream.duration is not None else None
+    if promised is not None and end < promised - _MISSING:
+        raise FileError(
+            f"{path} ends after {end:.3f} seconds of the {promised:.3f} that its header promises: it is cut, or its header is wrong. "
+            "Replace it, or leave it out.",
+            path,
+        )
 
 
 def _from(container: Any, stream: Any, path: str, begin: float, limits: Limits) -> Iterator[Shown]:

@@ -135,6 +135,7 @@ def _opened(path: str) -> Iterator[Any]:
         raise
     except Exception as error:
         reason = str(error).removeprefix("Error : ").removeprefix(f"Error opening {path!r}: ").rstrip(".")
+        reason = "nothing in it can be decoded" if reason.startswith("File does not exist") else reason  # it was opened before
         raise FileError(
             f"{path} cannot be read as sound: {reason}. It may be cut or damaged: replace it, or leave it out.", path
         ) from error
