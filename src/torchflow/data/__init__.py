@@ -16,6 +16,8 @@ from torchflow.lazy import importing
 if TYPE_CHECKING:
     from torchflow.data.categories import Categories, Categorized
     from torchflow.data.encoders import FittedEncoder, Standardize, Standardized, encoder_from_state, load_encoders
+    from torchflow.data.leaks import check_splits
+    from torchflow.data.overlaps import Overlap, SplitReport
     from torchflow.data.padding import MaskedLoss, PadBatch, Padded
     from torchflow.data.readers.audio import from_audio
     from torchflow.data.readers.frames import from_frame
@@ -29,6 +31,8 @@ __getattr__ = importing(
     {
         "torchflow.data.categories": ("Categories", "Categorized"),
         "torchflow.data.encoders": ("FittedEncoder", "Standardize", "Standardized", "encoder_from_state", "load_encoders"),
+        "torchflow.data.leaks": ("check_splits",),
+        "torchflow.data.overlaps": ("Overlap", "SplitReport"),
         "torchflow.data.padding": ("MaskedLoss", "PadBatch", "Padded"),
         "torchflow.data.readers.audio": ("from_audio",),
         "torchflow.data.readers.frames": ("from_frame",),
@@ -49,13 +53,16 @@ __all__ = [
     "FittedEncoder",
     "LogMel",
     "MaskedLoss",
+    "Overlap",
     "PadBatch",
     "Padded",
     "Schema",
+    "SplitReport",
     "Standardize",
     "Standardized",
     "as_dataset",
     "batches_of",
+    "check_splits",
     "collate",
     "encoder_from_state",
     "from_arrays",

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from torchflow import arguments
+from torchflow.data.calls import guarded
 from torchflow.data.cutting import LAST_BATCH, Cutting
 from torchflow.data.draw import Draw
 from torchflow.data.fingerprint import content_of
 from torchflow.data.interop import as_dataset, yields_batches
 from torchflow.data.order import LookedUp, Order, algorithm_of, order_of
-from torchflow.data.sources import Source, guarded
+from torchflow.data.sources import Source
 from torchflow.data.streams import StreamBatches
 from torchflow.data.views import Select
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
