@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from torchflow.data.readers.signatures import beginning_of
 from torchflow.data.readers.sound_files import (
     MAX_SAMPLES,
     Locate,
     Samples,
     Sound,
-    beginning_of,
     checked_sound,
     cut,
     needed,

@@ -11,7 +11,8 @@ from torch import Tensor
 from torchflow import arguments
 from torchflow.data.readers import media, sound_files
 from torchflow.data.readers.resampling import frames_at, resampled, span_of
-from torchflow.data.readers.sound_files import MAX_CHANNELS, MAX_RATE, MAX_SAMPLES, WITH_PYAV, Samples, Sound, too_much
+from torchflow.data.readers.signatures import WITH_PYAV, beginning_of, kind_of
+from torchflow.data.readers.sound_files import MAX_CHANNELS, MAX_RATE, MAX_SAMPLES, Samples, Sound, too_much
 from torchflow.data.schema import Field
 from torchflow.errors import ArgumentValueError, DataError, FileError
 
@@ -99,9 +100,9 @@ def sound_of(path: str) -> Sound:
 
 def _is_media(path: str) -> bool:
     """Return whether PyAV reads a file, by its first bytes."""
-    kind = sound_files.kind_of(path)
+    kind = kind_of(path)
     if kind is None:
-        begins = sound_files.beginning_of(path)
+        begins = beginning_of(path)
         remedy = "wav, flac, ogg, mp3, aiff, au, caf, m4a and aac files are read. Convert it, or leave it out."
         raise FileError(f"{path} is no file of sound: it begins with {begins}. {remedy}", path)
     return kind in WITH_PYAV
