@@ -114,9 +114,9 @@ def _renamed(name: bytes) -> Callable[[bytes], bytes]:
 
 
 HOSTILE: dict[str, Maker] = {
-    "a playlist as mp4": _playlist("list.mp4", "ffconcat version 1.0\nfile {folder}/secret.mp4\n"),
+    "a playlist as mp4": _playlist("list.mp4", "ffconcat version 1.0\nfile secret.mp4\n"),
     "a playlist as mkv": _playlist("list.mkv", "#EXTM3U\n#EXTINF:10,\nfile://{folder}/secret.mp4\n"),
-    "a playlist as wav": _playlist("list.wav", "ffconcat version 1.0\nfile {folder}/secret.mp4\n"),
+    "a playlist as wav": _playlist("list.wav", "ffconcat version 1.0\nfile secret.mp4\n"),
     "a session as avi": _playlist("list.avi", "v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n"),
     "a manifest as m4a": _playlist("list.m4a", "<?xml version='1.0'?><MPD><BaseURL>file://{folder}/secret.mp4</BaseURL></MPD>"),
     "frames of 8192 x 8192": _large_frames,

@@ -120,6 +120,15 @@ def test_windows_are_the_cuts_of_the_whole(
     assert last == "pad" or ends < ends_at + 0.002
 
 
+@pytest.mark.parametrize("suffix", [".mp3", ".ogg"])
+def test_every_place_of_a_file_with_loss_is_reached_exactly(sounds: dict[str, Path], suffix: str) -> None:
+    whole = data.from_audio(sounds[suffix])[0]
+    starts = [place / 16_000 for place in range(0, 20_000, 397)]
+    for start, window in zip(starts, data.from_audio([sounds[suffix]] * len(starts), start=starts, seconds=0.05), strict=True):
+        at = round(start * 16_000)
+        torch.testing.assert_close(window, whole[:, at : at + 800], rtol=0, atol=1e-6)
+
+
 @given(st.integers(0, 10**6), st.integers(1, 10**6), st.integers(1, 10**6))
 def test_a_resampled_length_is_rounded_to_the_nearest(frames: int, rate: int, wanted: int) -> None:
     found = frames_at(frames, rate, wanted)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bisect
 import pickle
+import random
+import re
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -219,6 +221,26 @@ def test_the_cover_of_a_song_is_no_film(tmp_path: Path) -> None:
             container.mux(packet)
     with pytest.raises(FileError, match=r"song\.m4a has no pictures that can be decoded: it is no film"):
         data.from_video(path)
+
+
+def test_damage_to_pictures_is_never_read_in_silence(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "a.mp4", EVEN[:25])
+    whole = path.read_bytes()
+    start = whole.index(b"mdat")
+    end = start - 4 + int.from_bytes(whole[start - 4 : start], "big")
+    refused = 0
+    for seed in range(40):
+        rng, damaged = random.Random(seed), bytearray(whole)
+        for _ in range(5):
+            damaged[rng.randrange(start + 800, end)] = rng.randrange(256)  # behind what the encoder writes about itself
+        path.write_bytes(damaged)
+        try:
+            found = numbers(data.from_video(path)[0])
+        except FileError as error:
+            refused += re.search(r"a\.mp4 (is damaged at|cannot be decoded)", str(error)) is not None
+        else:
+            assert found == list(range(25))
+    assert refused > 20
 
 
 WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {

@@ -33,11 +33,8 @@ _OPTIONS = {
     "max_streams": "64",
 }
 MAX_STREAMS = 64
-_BEFORE = (
-    0.5,
-    5.0,
-    float("inf"),
-)  # seconds that are decoded before a sound's window, so that the decoder has settled; a seek may miss
+# Seconds that are decoded before a window of sound, so that the decoder has settled; a seek may miss, then it is tried from further ahead.
+_BEFORE = (0.5, 5.0, float("inf"))
 _LEAD = 10.0  # seconds before the first moment: where all packets are
 _MISSING = 0.5  # seconds by which a sound may be shorter than its header says: more is a cut file
 TOO_FAR = 365 * 24 * 3600.0  # seconds: no film lasts longer, so a time stamp beyond is damage
@@ -102,6 +99,8 @@ def seconds_at(container: Any, path: str, frame: Any) -> float:
         raise FileError(
             f"{path} has a frame at {seconds:.3g} seconds: its time stamps are damaged. Convert or replace the file.", path
         )
+    if frame.is_corrupt:  # the decoder has filled in what it could not read
+        raise FileError(f"{path} is damaged at {seconds:.3f} seconds. Replace it, or leave it out.", path)
     return seconds
 
 

@@ -23,6 +23,7 @@ MAX_CHANNELS = 64
 MAX_RATE = 1_000_000
 _BLOCK = 2**20  # numbers that are read at once: memory grows with what is there, never with what a header promises
 _FRAMES_OF_A_BYTE = 2**16  # silence, packed as tightly as any format packs it
+_RESERVOIR = 20 * 1152  # samples of the frames that hold the 511 bytes that an mp3 frame may take from before it, at 8 kbit/s
 _PAGE = 65_307  # bytes of the largest page of an Ogg file
 _UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # what writers that cannot seek leave in a wav file's header
 
@@ -166,10 +167,18 @@ def cut(path: str, found: int, promised: int) -> str:
 
 
 def _go_to(file: Any, path: str, start: int) -> None:
-    """Go to a sample; in the last page of a Vorbis stream libsndfile misses it, so there it is reached by decoding."""
-    begin = min(start, _last_page_of(path) - 1) if file.format == "OGG" and file.subtype == "VORBIS" else start
-    file.seek(max(0, begin))
-    for _ in _blocks(file, start - max(0, begin)):
+    """Go to a sample, and arrive there with what a decoder knows that came from the beginning.
+
+    A frame of mp3 takes bits from those before it, and in the last page of a Vorbis stream libsndfile misses its target:
+    there the samples before are decoded and thrown away.
+    """
+    begin = start
+    if file.format in ("MP3", "MPEG"):
+        begin = max(0, start - _RESERVOIR)
+    elif file.format == "OGG" and file.subtype == "VORBIS":
+        begin = max(0, min(start, _last_page_of(path) - 1))
+    file.seek(begin)
+    for _ in _blocks(file, start - begin):
         pass
 
 
