@@ -63,7 +63,11 @@ DATA_FACE = [
     "Draw",
     "Field",
     "FittedEncoder",
+    "LogMel",
+    "MaskedLoss",
     "Overlap",
+    "PadBatch",
+    "Padded",
     "Schema",
     "SplitReport",
     "Standardize",
@@ -77,6 +81,7 @@ DATA_FACE = [
     "collate",
     "encoder_from_state",
     "from_arrays",
+    "from_audio",
     "from_csv",
     "from_excel",
     "from_dicom",
@@ -86,6 +91,7 @@ DATA_FACE = [
     "from_iterable",
     "from_parquet",
     "from_tensors",
+    "from_video",
     "linear",
     "load_encoders",
 ]
@@ -169,7 +175,20 @@ def test_metrics_has_a_docstring() -> None:
 
 
 def test_importing_torchflow_does_not_import_what_a_run_may_not_need() -> None:
-    expensive = ("matplotlib", "pandas", "sklearn", "scipy", "torchmetrics", "tqdm", "PIL", "torch._dynamo", "torch._inductor")
+    expensive = (
+        "matplotlib",
+        "pandas",
+        "sklearn",
+        "scipy",
+        "torchmetrics",
+        "tqdm",
+        "PIL",
+        "soundfile",
+        "soxr",
+        "av",
+        "torch._dynamo",
+        "torch._inductor",
+    )
     program = (
         "import sys, torch\nbefore = set(sys.modules)\nimport torchflow\nprint(*sorted(set(sys.modules) - before), sep='\\n')\n"
     )

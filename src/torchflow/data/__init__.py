@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from torchflow.data.encoders import FittedEncoder, Standardize, Standardized, encoder_from_state, load_encoders
     from torchflow.data.leaks import check_splits
     from torchflow.data.overlaps import Overlap, SplitReport
+    from torchflow.data.padding import MaskedLoss, PadBatch, Padded
+    from torchflow.data.readers.audio import from_audio
+    from torchflow.data.readers.dicom import from_dicom
     from torchflow.data.readers.excel import from_excel
     from torchflow.data.readers.frames import from_frame
-    from torchflow.data.readers.parquet import from_parquet
-    from torchflow.data.readers.dicom import from_dicom
-    from torchflow.data.readers.frames import from_frame
     from torchflow.data.readers.images import from_images
+    from torchflow.data.readers.parquet import from_parquet
     from torchflow.data.readers.tables import from_csv
+    from torchflow.data.readers.video import from_video
+    from torchflow.data.spectrograms import LogMel
     from torchflow.data.synthetic import linear
     from torchflow.data.table_encoder import TableEncoder
     from torchflow.data.table_encoding import TableEncoding
@@ -38,13 +41,16 @@ __getattr__ = importing(
         "torchflow.data.encoders": ("FittedEncoder", "Standardize", "Standardized", "encoder_from_state", "load_encoders"),
         "torchflow.data.leaks": ("check_splits",),
         "torchflow.data.overlaps": ("Overlap", "SplitReport"),
+        "torchflow.data.padding": ("MaskedLoss", "PadBatch", "Padded"),
+        "torchflow.data.readers.audio": ("from_audio",),
+        "torchflow.data.readers.dicom": ("from_dicom",),
         "torchflow.data.readers.excel": ("from_excel",),
         "torchflow.data.readers.frames": ("from_frame",),
-        "torchflow.data.readers.parquet": ("from_parquet",),
-        "torchflow.data.readers.dicom": ("from_dicom",),
-        "torchflow.data.readers.frames": ("from_frame",),
         "torchflow.data.readers.images": ("from_images",),
+        "torchflow.data.readers.parquet": ("from_parquet",),
         "torchflow.data.readers.tables": ("from_csv",),
+        "torchflow.data.readers.video": ("from_video",),
+        "torchflow.data.spectrograms": ("LogMel",),
         "torchflow.data.synthetic": ("linear",),
         "torchflow.data.table_encoder": ("TableEncoder",),
         "torchflow.data.table_encoding": ("TableEncoding",),
@@ -59,7 +65,11 @@ __all__ = [
     "Draw",
     "Field",
     "FittedEncoder",
+    "LogMel",
+    "MaskedLoss",
     "Overlap",
+    "PadBatch",
+    "Padded",
     "Schema",
     "SplitReport",
     "Standardize",
@@ -73,15 +83,17 @@ __all__ = [
     "collate",
     "encoder_from_state",
     "from_arrays",
+    "from_audio",
     "from_csv",
-    "from_excel",
     "from_dicom",
+    "from_excel",
     "from_frame",
     "from_function",
     "from_images",
     "from_iterable",
     "from_parquet",
     "from_tensors",
+    "from_video",
     "linear",
     "load_encoders",
 ]

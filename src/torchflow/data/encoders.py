@@ -17,6 +17,7 @@ from torchflow.data.dataset import Dataset
 from torchflow.data.fields import checked_axes, checked_field, part_of, pooled, training_parts, with_field, with_part
 from torchflow.data.schema import Schema
 from torchflow.data.table_encoding import TableEncoding
+from torchflow.data.spectrograms import LogMel
 from torchflow.errors import ArgumentValueError, DataError
 from torchflow.types import State
 
@@ -125,6 +126,7 @@ class Standardized:
 
 ENCODERS: dict[str, Callable[[Mapping[str, Any]], FittedEncoder]] = {
     "categories": Categorized.from_state,
+    "log_mel": LogMel.from_state,
     "standardize": Standardized.from_state,
     "table": TableEncoding.from_state,
 }
