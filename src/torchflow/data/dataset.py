@@ -49,6 +49,16 @@ class Dataset(Generic[T]):
         """What a sample is, as long as samples are only chosen and not changed; None where nobody knows."""
         return self._source.schema
 
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """The files that ``bad="skip"`` left out: pairs of a path and the reason."""
+        return self._source.skipped
+
+    @property
+    def left_out(self) -> tuple[tuple[str, str], ...]:
+        """What a folder held that is not read, hidden files and other suffixes: pairs of a path and the reason."""
+        return self._source.left_out
+
     def __len__(self) -> int:
         return self._source.length
 

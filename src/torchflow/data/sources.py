@@ -52,6 +52,21 @@ class Source(ABC):
         """Whether a batch costs no Python call a sample."""
         return all(parent.columnar for parent in self.parents)
 
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """The files that could not be read and were left out by choice: pairs of a path and the reason."""
+        return tuple(pair for parent in self.parents for pair in parent.skipped)
+
+    @property
+    def left_out(self) -> tuple[tuple[str, str], ...]:
+        """What folders held beside the files that are read: pairs of a path and the reason."""
+        return tuple(pair for parent in self.parents for pair in parent.left_out)
+
+    def stamp(self) -> str:
+        """Return a digest of the files that samples are read from, cheap enough for every start; empty without files."""
+        stamps = [parent.stamp() for parent in self.parents]
+        return "+".join(filter(None, stamps))
+
     @abstractmethod
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
         """Return the samples, each one's tensors its own."""
