@@ -16,8 +16,13 @@ from torchflow.lazy import importing
 if TYPE_CHECKING:
     from torchflow.data.categories import Categories, Categorized
     from torchflow.data.encoders import FittedEncoder, Standardize, Standardized, encoder_from_state, load_encoders
+    from torchflow.data.kmers import KMers
+    from torchflow.data.nucleotides import RandomReverseComplement, dna_codes, dna_one_hot, dna_text, reverse_complement
     from torchflow.data.padding import MaskedLoss, PadBatch, Padded
+    from torchflow.data.readers.dna import from_fasta, from_fastq
     from torchflow.data.readers.frames import from_frame
+    from torchflow.data.readers.genome import from_genome
+    from torchflow.data.readers.headers import read_labels
     from torchflow.data.readers.tables import from_csv
     from torchflow.data.synthetic import linear
 
@@ -26,8 +31,13 @@ __getattr__ = importing(
     {
         "torchflow.data.categories": ("Categories", "Categorized"),
         "torchflow.data.encoders": ("FittedEncoder", "Standardize", "Standardized", "encoder_from_state", "load_encoders"),
+        "torchflow.data.kmers": ("KMers",),
+        "torchflow.data.nucleotides": ("RandomReverseComplement", "dna_codes", "dna_one_hot", "dna_text", "reverse_complement"),
         "torchflow.data.padding": ("MaskedLoss", "PadBatch", "Padded"),
+        "torchflow.data.readers.dna": ("from_fasta", "from_fastq"),
         "torchflow.data.readers.frames": ("from_frame",),
+        "torchflow.data.readers.genome": ("from_genome",),
+        "torchflow.data.readers.headers": ("read_labels",),
         "torchflow.data.readers.tables": ("from_csv",),
         "torchflow.data.synthetic": ("linear",),
     },
@@ -41,22 +51,32 @@ __all__ = [
     "Draw",
     "Field",
     "FittedEncoder",
+    "KMers",
     "MaskedLoss",
     "PadBatch",
     "Padded",
+    "RandomReverseComplement",
     "Schema",
     "Standardize",
     "Standardized",
     "as_dataset",
     "batches_of",
     "collate",
+    "dna_codes",
+    "dna_one_hot",
+    "dna_text",
     "encoder_from_state",
     "from_arrays",
     "from_csv",
+    "from_fasta",
+    "from_fastq",
     "from_frame",
     "from_function",
+    "from_genome",
     "from_iterable",
     "from_tensors",
     "linear",
     "load_encoders",
+    "read_labels",
+    "reverse_complement",
 ]
