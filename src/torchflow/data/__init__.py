@@ -16,6 +16,7 @@ from torchflow.lazy import importing
 if TYPE_CHECKING:
     from torchflow.data.categories import Categories, Categorized
     from torchflow.data.encoders import FittedEncoder, Standardize, Standardized, encoder_from_state, load_encoders
+    from torchflow.data.fitted_vocabulary import FittedVocabulary
     from torchflow.data.kmers import KMers
     from torchflow.data.nucleotides import RandomReverseComplement, dna_codes, dna_one_hot, dna_text, reverse_complement
     from torchflow.data.padding import MaskedLoss, PadBatch, Padded
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from torchflow.data.readers.headers import read_labels
     from torchflow.data.readers.tables import from_csv
     from torchflow.data.synthetic import linear
+    from torchflow.data.vocabulary import Vocabulary
 
 __getattr__ = importing(
     __name__,
     {
         "torchflow.data.categories": ("Categories", "Categorized"),
         "torchflow.data.encoders": ("FittedEncoder", "Standardize", "Standardized", "encoder_from_state", "load_encoders"),
+        "torchflow.data.fitted_vocabulary": ("FittedVocabulary",),
         "torchflow.data.kmers": ("KMers",),
         "torchflow.data.nucleotides": ("RandomReverseComplement", "dna_codes", "dna_one_hot", "dna_text", "reverse_complement"),
         "torchflow.data.padding": ("MaskedLoss", "PadBatch", "Padded"),
@@ -40,6 +43,7 @@ __getattr__ = importing(
         "torchflow.data.readers.headers": ("read_labels",),
         "torchflow.data.readers.tables": ("from_csv",),
         "torchflow.data.synthetic": ("linear",),
+        "torchflow.data.vocabulary": ("Vocabulary",),
     },
 )
 
@@ -51,6 +55,7 @@ __all__ = [
     "Draw",
     "Field",
     "FittedEncoder",
+    "FittedVocabulary",
     "KMers",
     "MaskedLoss",
     "PadBatch",
@@ -59,6 +64,7 @@ __all__ = [
     "Schema",
     "Standardize",
     "Standardized",
+    "Vocabulary",
     "as_dataset",
     "batches_of",
     "collate",

@@ -114,9 +114,16 @@ class Standardized:
         return mean, torch.as_tensor(self.std, dtype=kind, device=values.device), values.type(kind)
 
 
+def _vocabulary(state: Mapping[str, Any]) -> FittedEncoder:
+    from torchflow.data.fitted_vocabulary import FittedVocabulary  # noqa: PLC0415  (most models have none)
+
+    return FittedVocabulary.from_state(state)
+
+
 ENCODERS: dict[str, Callable[[Mapping[str, Any]], FittedEncoder]] = {
     "categories": Categorized.from_state,
     "standardize": Standardized.from_state,
+    "vocabulary": _vocabulary,
 }
 """The encoders that a saved state may name; nothing else is ever looked up."""
 

@@ -10,7 +10,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -102,8 +102,9 @@ def records(path: str, kind: str, limits: Limits) -> Iterator[Fastx]:
     try:
         for record in needletail.parse_fastx_file(path):
             number += 1
-            _check(path, number, record, limits)
-            yield Fastx(record.id, record.seq, record.qual)
+            made = Fastx(record.id, record.seq, record.qual)
+            _check(path, number, made, limits)
+            yield made
     except needletail.NeedletailError as error:
         raise FileError(f"{path}, after record {number}: {_said(error)} {_remedy(kind)}", path) from error
     except OSError as error:
@@ -217,14 +218,15 @@ def _check_mark(path: str, kind: str, piece: bytes) -> None:
     raise FileError(f"{path} {found}, and a {kind} file begins with {mark.decode()!r}. {remedy}", path)
 
 
-def _check(path: str, number: int, record: Any, limits: Limits) -> None:
-    if not record.seq:
-        remedy = "Take it out of the file."
-        raise FileError(f"{path}, record {number} ({record.id[:40]!r}) has no bases. {remedy}", path)
-    if len(record.seq) > limits.length:
+def _check(path: str, number: int, record: Fastx, limits: Limits) -> None:
+    if not record.letters:
+        said = f"{path}, record {number} ({record.header[:40]!r}) has no bases"
+        raise FileError(f"{said}. Take it out of the file.", path)
+    if len(record.letters) > limits.length:
         raise FileError(_above(path, f"has a record of more than {limits.length} bases", "max_length"), path)
-    if len(record.id) > _HEADER:
-        raise FileError(f"{path}, record {number} has a header of {len(record.id)} characters. Shorten it to {_HEADER}.", path)
+    if len(record.header) > _HEADER:
+        said = f"{path}, record {number} has a header of {len(record.header)} characters"
+        raise FileError(f"{said}. Shorten it to {_HEADER}.", path)
 
 
 def _above(path: str, what: str, keyword: str) -> str:
