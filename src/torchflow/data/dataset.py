@@ -79,7 +79,8 @@ class Dataset(Generic[T]):
             yield from self._source.samples(indices, draw)
 
     def __repr__(self) -> str:
-        return f"Dataset({len(self)} samples, {self._source.lineage})"
+        schema = self.schema
+        return f"Dataset({len(self)} samples, {self._source.lineage}{'' if schema is None else f'; {schema}'})"
 
     def take_batch(self, indices: Tensor | Sequence[int], draw: Draw | None = None) -> Any:
         """Return the collated batch of some samples, in fresh tensors (batch, ...).

@@ -10,6 +10,7 @@ from typing import Any
 from torchflow import arguments
 from torchflow.data.dataset import Dataset
 from torchflow.data.order import pieces
+from torchflow.data.schema import Field, Schema
 from torchflow.errors import ArgumentTypeError, DataError
 
 _AT_ONCE = 4096  # samples read at once while fitting
@@ -53,6 +54,23 @@ def with_part(tree: Any, field: int | str | None, value: Any) -> Any:
     values = list(tree)
     values[field] = value
     return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
+
+
+def with_field(schema: Schema | None, field: int | str | None, change: Callable[[Field], Field]) -> Schema | None:
+    """Return a schema with one field changed: at a position, of a name, or the only one; None where it has no such field."""
+    if schema is None:
+        return None
+    fields = list(schema.fields)
+    if field is None:
+        places = [0] if len(fields) == 1 else []
+    elif isinstance(field, int):
+        places = [field] if not schema.nested and -len(fields) <= field < len(fields) else []
+    else:
+        places = [place for place, one in enumerate(fields) if one.name == field]
+    if not places:
+        return None
+    fields[places[0]] = change(fields[places[0]])
+    return Schema(tuple(fields))
 
 
 def training_parts(train: object, field: int | str | None, encoder: str) -> Iterator[tuple[int, Any]]:

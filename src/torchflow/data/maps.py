@@ -12,6 +12,7 @@ from torch import Tensor
 from torchflow.data.collate import copied, rows
 from torchflow.data.draw import Draw, first_draw
 from torchflow.data.order import pieces
+from torchflow.data.schema import after
 from torchflow.data.sources import Source, guarded, keyed_calls
 from torchflow.data.views import Select
 from torchflow.errors import DataError
@@ -33,6 +34,7 @@ class Map(Source):
     def __init__(self, parent: Source, function: Callable[[Any], Any]) -> None:
         self.parents = (parent,)
         self._function = function
+        self.schema = after(function, parent.schema)
 
     @property
     def length(self) -> int:
@@ -66,6 +68,7 @@ class MapRandom(Source):
     def __init__(self, parent: Source, function: Callable[[Any, torch.Generator], Any], name: str | None) -> None:
         self.parents = (parent,)
         self._function = function
+        self.schema = after(function, parent.schema)
         self._name = name
 
     @property
@@ -101,6 +104,7 @@ class MapBatch(Source):
     def __init__(self, parent: Source, function: Callable[[Any], Any]) -> None:
         self.parents = (parent,)
         self._function = function
+        self.schema = after(function, parent.schema)
 
     @property
     def length(self) -> int:

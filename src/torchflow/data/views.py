@@ -11,6 +11,7 @@ from torch import Tensor
 
 from torchflow.data.collate import joined
 from torchflow.data.draw import Draw
+from torchflow.data.schema import Schema
 from torchflow.data.sources import Source
 
 
@@ -129,6 +130,7 @@ class Concat(Source):
 
     def __init__(self, parents: Sequence[Source]) -> None:
         self.parents = tuple(parents)
+        self.schema = Schema.common([parent.schema for parent in parents])
         self._ends = torch.tensor(list(accumulate(parent.length for parent in parents)))
 
     @property
@@ -177,6 +179,7 @@ class Zip(Source):
 
     def __init__(self, parents: Sequence[Source]) -> None:
         self.parents = tuple(parents)
+        self.schema = Schema.side_by_side([parent.schema for parent in parents])
 
     @property
     def length(self) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from torchflow.data.collate import rows
 from torchflow.data.draw import Draw
+from torchflow.data.schema import Schema
 from torchflow.data.sources import Source
 from torchflow.errors import DataError
 from torchflow.tree import map_leaves
@@ -33,6 +34,10 @@ class Windows(Source):
         self._steps = steps
         self._stride = stride
         self._horizon = horizon
+        if parent.schema is not None:
+            past = parent.schema.over_time(steps)
+            ahead = parent.schema.over_time(horizon, "_ahead", target=True)
+            self.schema = Schema.side_by_side([past, ahead]) if horizon else past
 
     @property
     def length(self) -> int:
