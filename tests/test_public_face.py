@@ -88,6 +88,7 @@ DATA_FACE = [
     "from_genome",
     "from_iterable",
     "from_tensors",
+    "from_text",
     "linear",
     "load_encoders",
     "read_labels",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torchflow.data.readers.genome import from_genome
     from torchflow.data.readers.headers import read_labels
     from torchflow.data.readers.tables import from_csv
+    from torchflow.data.readers.text import from_text
     from torchflow.data.synthetic import linear
     from torchflow.data.vocabulary import Vocabulary
 
@@ -42,6 +43,7 @@ __getattr__ = importing(
         "torchflow.data.readers.genome": ("from_genome",),
         "torchflow.data.readers.headers": ("read_labels",),
         "torchflow.data.readers.tables": ("from_csv",),
+        "torchflow.data.readers.text": ("from_text",),
         "torchflow.data.synthetic": ("linear",),
         "torchflow.data.vocabulary": ("Vocabulary",),
     },
@@ -81,6 +83,7 @@ __all__ = [
     "from_genome",
     "from_iterable",
     "from_tensors",
+    "from_text",
     "linear",
     "load_encoders",
     "read_labels",

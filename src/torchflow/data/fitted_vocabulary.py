@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,10 @@ from torch import Tensor
 from torchflow import arguments
 from torchflow.data.byte_pairs import BytePairTokens
 from torchflow.data.dataset import Dataset
-from torchflow.data.fields import checked_field, part_of, with_part
+from torchflow.data.fields import checked_field, part_of, with_field, with_part
 from torchflow.data.language import TokenWindows
 from torchflow.data.order import pieces
+from torchflow.data.schema import Schema
 from torchflow.data.tokens import UNKNOWN, ByteTokens, CharacterTokens, Tokens, WordTokens
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
 from torchflow.types import State
@@ -79,6 +80,10 @@ class FittedVocabulary:
             remedy = "Use dataset.map(vocabulary): texts of a batch differ in length."
             raise DataError(f"a vocabulary encodes one sample at a time, got {len(part)} texts at field {self.field!r}. {remedy}")
         return with_part(tree, self.field, self.encode(part))
+
+    def schema_after(self, before: Schema | None) -> Schema | None:
+        """Return the schema with int64 numbers in place of text."""
+        return with_field(before, self.field, lambda field: replace(field, shape=(None,), dtype=torch.int64, dims=("position",)))
 
     def encode(self, text: str) -> Tensor:
         """Return the numbers of a text, int64, shape (tokens,).

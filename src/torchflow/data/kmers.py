@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from torchflow import arguments
-from torchflow.data.fields import checked_field, part_of, with_part
+from torchflow.data.fields import checked_field, part_of, with_field, with_part
 from torchflow.data.nucleotides import N, checked_codes, reverse_complement
+from torchflow.data.schema import Field, Schema
 from torchflow.errors import ArgumentValueError, DataError
 
 LARGEST_K = 31  # 4^31 fits into int64
@@ -70,6 +72,16 @@ class KMers:
         if self._canonical:
             numbers = torch.minimum(numbers, self._numbers(reverse_complement(codes)).flip(-1))
         return with_part(tree, self._field, self._counted(numbers) if self._counts else numbers)
+
+    def schema_after(self, before: Schema | None) -> Schema | None:
+        """Return the schema with k-mers, or their counts, in place of codes."""
+        return with_field(before, self._field, self._described)
+
+    def _described(self, field: Field) -> Field:
+        if self._counts:
+            return replace(field, shape=(*field.shape[:-1], 4**self.k), dtype=torch.float32, dims=(*field.dims[:-1], "k-mer"))
+        size = field.shape[-1]
+        return replace(field, shape=(*field.shape[:-1], None if size is None else size - self.k + 1))
 
     def _numbers(self, codes: Tensor) -> Tensor:
         """Return the number of every run, 4**k where it has an unknown base."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,8 +32,8 @@ class TokenWindows(Source):
         self._numbers = numbers.type(torch.uint8 if size <= 256 else torch.int32)
         self._steps = steps
         self._stride = stride
-        fields = (Field("inputs", (steps,), torch.int64), Field("targets", (steps,), torch.int64, target=True))
-        self.schema = Schema(fields)
+        inputs = Field("inputs", (steps,), torch.int64, dims=("position",))
+        self.schema = Schema((inputs, replace(inputs, name="targets", target=True)))
 
     @property
     def length(self) -> int:

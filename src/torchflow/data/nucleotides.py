@@ -14,6 +14,7 @@ from torch import Tensor
 
 from torchflow import arguments
 from torchflow.data.fields import checked_field, part_of, with_part
+from torchflow.data.schema import Schema
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
 
 if TYPE_CHECKING:
@@ -204,6 +205,10 @@ class RandomReverseComplement:
         if self._also is not None:
             turned = with_part(turned, self._also, part_of(turned, self._also).flip(-1))
         return turned
+
+    def schema_after(self, before: Schema | None) -> Schema | None:
+        """Return the schema as it is."""
+        return before
 
 
 def _text(text: object) -> str:

@@ -55,10 +55,10 @@ def from_fasta(
         path: A file, a folder, or a list of files.
         labels: The label of every file, which all its records share: ``"folder"`` for the names of the folders right below
             ``path``, or a list as long as the files.
-        classes: The names of the classes in their order; None is those of ``labels``, sorted.
+        classes: The names of the classes in their order; None is those that labels name, sorted.
         label_from: The label of every record, from its header: a function from the header; a regular expression, whose first
-            group is taken; or a dict from record names, such as :func:`read_labels` gives. Texts and whole numbers become
-            class indices, in sorted order; floats are targets as they are.
+            group is taken; or a dict from record names, such as :func:`read_labels` gives. Texts become class
+            indices, in sorted order; numbers stay numbers.
         encoding: ``"codes"``: int64 (length,), A, C, G and T being 0 to 3 and every other letter 4. ``"one-hot"``: float32
             (4, length), an ambiguous letter being a fraction of each base that it may be.
         soft_masked: Lower case letters, by which genomes mark repeats: ``"keep"`` reads them as upper case, ``"N"`` as unknown.
@@ -83,7 +83,7 @@ def from_fasta(
     masked = arguments.one_of("soft_masked", soft_masked, ("keep", "N")) == "N"
     packing = Packing("FASTA", masked, qualities=False, phred=33, limits=limits)
     files = _listed("FASTA", path, labels, classes, label_from)
-    return _dataset("from_fasta", files, packing, label_from, encoding, cache=cache, bad=bad)
+    return _dataset("from_fasta", files, packing, label_from, encoding, classes=classes, cache=cache, bad=bad)
 
 
 def from_fastq(
@@ -133,7 +133,7 @@ def from_fastq(
         raise ArgumentValueError(f"phred must be 33 or 64, the character of quality 0, got {phred}.")
     packing = Packing("FASTQ", False, qualities=arguments.flag("qualities", qualities), phred=phred, limits=limits)
     files = _listed("FASTQ", path, labels, classes, label_from)
-    return _dataset("from_fastq", files, packing, label_from, encoding, cache=cache, bad=bad)
+    return _dataset("from_fastq", files, packing, label_from, encoding, classes=classes, cache=cache, bad=bad)
 
 
 class Sequences(Source):
@@ -220,10 +220,11 @@ class Sequences(Source):
 
 def schema_of_sequences(size: int | None, encoding: str, qualities: bool, labels: Labels | None) -> Schema:
     """Return what a sample is: a sequence, its qualities where there are any, and its label where there is one."""
-    shape = (size,) if encoding == "codes" else (len(BASES), size)
-    fields = [Field("sequence", shape, torch.int64 if encoding == "codes" else torch.float32)]
+    codes = Field("sequence", (size,), torch.int64, dims=("position",))
+    channels = Field("sequence", (len(BASES), size), torch.float32, dims=("base", "position"))
+    fields = [codes if encoding == "codes" else channels]
     if qualities:
-        fields.append(Field("quality", (size,), torch.int64, unit="phred"))
+        fields.append(Field("quality", (size,), torch.int64, unit="phred", dims=("position",)))
     if labels is not None:
         fields.append(Field("label", tuple(labels.targets.shape[1:]), labels.targets.dtype, classes=labels.classes, target=True))
     return Schema(tuple(fields))
@@ -234,14 +235,20 @@ def _listed(kind: str, path: Any, labels: Any, classes: Sequence[str] | None, la
         raise ArgumentTypeError(
             "labels= and label_from= both say what is learnt. Give one: labels by file, or label_from by header."
         )
-    return list_files(path, factory=f"from_{kind.lower()}", suffixes=SUFFIXES[kind], labels=labels, classes=classes)
+    return list_files(
+        path,
+        factory=f"from_{kind.lower()}",
+        suffixes=SUFFIXES[kind],
+        labels=labels,
+        classes=classes if label_from is None else None,
+    )
 
 
 def _dataset(
-    factory: str, files: Files, packing: Packing, label_from: object, encoding: str, *, cache: Any, bad: str
+    factory: str, files: Files, packing: Packing, label_from: object, encoding: str, *, classes: Any, cache: Any, bad: str
 ) -> Dataset[Any]:
     """Pack the files, and label the records."""
     kind = arguments.one_of("encoding", encoding, ENCODINGS)
     folder = None if cache is None else arguments.path("cache", cache)
     good, pack = packed(files, packing, folder, bad)
-    return Dataset(Sequences(pack, kind, labels_of(pack, good, label_from), good, factory))
+    return Dataset(Sequences(pack, kind, labels_of(pack, good, label_from, classes), good, factory))

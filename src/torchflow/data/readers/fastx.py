@@ -6,16 +6,14 @@ pieces, to know that no record and no inflated size goes beyond its limit.
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from torchflow import arguments
-from torchflow.data.readers.walking import why_not_a_file
+from torchflow.data.readers.inflated import opened, reading
 from torchflow.errors import FileError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -129,24 +127,18 @@ def scan(path: str, kind: str, limits: Limits, *, by_line: bool = False) -> None
     most = limits.bytes if by_line else limits.records * (1 if by_record else 4) + 1
     what = "a line of more than" if by_line else "a record of more than"
     meter = _Meter(separator)
-    try:
-        with opened(path) as file:
+    with reading(path), opened(path) as file:
+        piece = file.read(_PIECE)
+        _check_mark(path, kind, piece)
+        while piece:
+            meter.add(piece)
+            if meter.bytes > limits.bytes:
+                raise FileError(_above(path, f"has more than {limits.bytes} bytes once inflated", "max_bytes"), path)
+            if meter.longest > room:
+                raise FileError(_above(path, f"has {what} {limits.length} bases", "max_length"), path)
+            if meter.count > most:
+                raise FileError(_above(path, f"has more than {limits.records} records", "max_records"), path)
             piece = file.read(_PIECE)
-            _check_mark(path, kind, piece)
-            while piece:
-                meter.add(piece)
-                if meter.bytes > limits.bytes:
-                    raise FileError(_above(path, f"is larger than {limits.bytes} bytes once inflated", "max_bytes"), path)
-                if meter.longest > room:
-                    raise FileError(_above(path, f"has {what} {limits.length} bases", "max_length"), path)
-                if meter.count > most:
-                    raise FileError(_above(path, f"has more than {limits.records} records", "max_records"), path)
-                piece = file.read(_PIECE)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        said = "is cut: its gzip stream has no end" if isinstance(error, EOFError) else f"is damaged as gzip: {error}"
-        raise FileError(f"{path} {said}. Copy or download it again.", path) from error
-    except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror or error}.", path) from error
 
 
 class _Meter:
@@ -181,20 +173,6 @@ class _Meter:
             return np.flatnonzero(values[before:] == self._separator[0]) + 1
         found = np.flatnonzero((values[:-1] == self._separator[0]) & (values[1:] == self._separator[1]))
         return found + (2 - before)
-
-
-def opened(path: str) -> IO[bytes]:
-    """Open a regular file for reading, inflated where its content is gzip.
-
-    Raises:
-        FileError: There is no such file, or it is none that can be read twice.
-    """
-    reason = why_not_a_file(path)
-    if reason is not None:
-        raise FileError(f"{path} cannot be read: {reason}. Correct the path, or leave it out.", path)
-    with open(path, "rb") as file:
-        inflates = file.read(2) == b"\x1f\x8b"
-    return cast(IO[bytes], gzip.open(path, "rb")) if inflates else open(path, "rb")
 
 
 def _check_mark(path: str, kind: str, piece: bytes) -> None:

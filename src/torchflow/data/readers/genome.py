@@ -57,7 +57,7 @@ def from_genome(
         stride: Bases between the starts of two windows; None is ``length``.
         intervals: The stretches to take instead: ``(chromosome, start, stop)`` or ``(chromosome, start, stop, strand)`` each,
             counted from 0 with ``stop`` left out; or the path of a BED file.
-        labels: The label of every interval; texts and whole numbers become class indices in sorted order, floats stay.
+        labels: The label of every interval: texts become class indices in sorted order, numbers stay numbers.
         strand: ``"+"``, ``"-"`` (the reverse complement of every window), or ``"both"``: all windows of one strand and then all of
             the other. It belongs to ``length``; intervals have strands of their own.
         encoding: As for :func:`from_fasta`.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from torchflow import arguments
+from torchflow.data.readers.listing import checked_classes
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError, FileError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Labels:
     """The target of every record.
 
     Attributes:
-        targets: int64 class indices or float32 values, shape (records,).
+        targets: Class indices, or numbers as they were, shape (records, ...).
         classes: The names of the classes, sorted; None where the targets are values.
     """
 
@@ -75,13 +76,14 @@ def read_labels(path: str | os.PathLike[str], *, key: str, label: str, delimiter
     return found
 
 
-def labels_of(pack: Pack, files: Files, label_from: object) -> Labels | None:
+def labels_of(pack: Pack, files: Files, label_from: object, classes: Sequence[str] | None) -> Labels | None:
     """Return the labels of a pack's records, from their headers or their files; None where nobody asked for any.
 
     Args:
         pack: The records.
         files: Where they come from, with labels where files have any.
         label_from: What the user passed.
+        classes: The names of the classes in their order, or None.
 
     Raises:
         ArgumentTypeError: ``label_from`` is nothing that gives labels.
@@ -91,30 +93,38 @@ def labels_of(pack: Pack, files: Files, label_from: object) -> Labels | None:
     if label_from is not None:
         find = _finder(label_from)
         found = [_found(find, pack, files, number) for number in range(len(pack))]
-        return as_targets(found, lambda number: place_of(pack, files, number))
+        return as_targets(found, lambda number: place_of(pack, files, number), classes)
     if files.labels is None:
         return None
     return Labels(files.labels.repeat_interleave(torch.tensor(pack.counts), dim=0), files.classes)
 
 
-def as_targets(found: Sequence[Any], place: Callable[[int], str]) -> Labels:
-    """Return labels as class indices in sorted order, or floats as they are.
+def as_targets(found: Sequence[Any], place: Callable[[int], str], classes: Sequence[str] | None = None) -> Labels:
+    """Return labels as targets: texts as indices of sorted classes, whole and broken numbers as they are.
+
+    Args:
+        found: The labels.
+        place: From a label's number to where it comes from, for the messages.
+        classes: The names of the classes in their order; None is those that are found, sorted.
 
     Raises:
-        DataError: They mix kinds, or a float is not finite; the message names the place.
+        DataError: They mix kinds, a float is not finite, or a text is no class; the message names the place.
     """
-    kind = type(found[0])
+    kinds = (str,) if isinstance(found[0], str) else (int, float)
     for number, value in enumerate(found):
-        if type(value) is not kind or isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            remedy = "Give all texts, all whole numbers (classes) or all floats (values)."
+        if isinstance(value, bool) or not isinstance(value, kinds) or (isinstance(value, float) and not math.isfinite(value)):
+            remedy = "Labels are all texts (classes), or all numbers."
             raise DataError(f"{place(number)} has the label {arguments.shown(value)}. {remedy}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise DataError(f"{place(number)} has the label {value}, which is not finite. Leave it out of the file.")
-    if kind is float:
-        return Labels(torch.tensor(list(found), dtype=torch.float32), None)
-    known = sorted(set(found))
+    if kinds == (int, float):
+        if classes is not None:
+            raise ArgumentValueError("classes= names what labels of text are, and these are numbers. Leave it out.")
+        return Labels(torch.tensor(list(found)), None)
+    known = tuple(sorted(set(found))) if classes is None else checked_classes(classes)
     codes = {value: code for code, value in enumerate(known)}
-    return Labels(torch.tensor([codes[value] for value in found]), tuple(map(str, known)))
+    for number, value in enumerate(found):
+        if value not in codes:
+            raise DataError(f"{place(number)} is labelled {value!r}, which is none of classes: {', '.join(known)}.")
+    return Labels(torch.tensor([codes[value] for value in found]), known)
 
 
 def place_of(pack: Pack, files: Files, number: int) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from torchflow.data.readers.child import rows_of_child
-from torchflow.data.readers.fastx import Limits, opened, scan
+from torchflow.data.readers.fastx import Limits, scan
+from torchflow.data.readers.inflated import opened
 from torchflow.errors import FileError, MissingExtraError
 
 MAX_BYTES = 2**36
