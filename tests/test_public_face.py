@@ -56,6 +56,7 @@ FACE = [
 ]
 DATA_FACE = [
     "Batches",
+    "Bucketed",
     "Categories",
     "Categorized",
     "Dataset",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from torchflow.data.batches import Batches, batches_of
+from torchflow.data.bucketing import Bucketed
 from torchflow.data.collate import collate
 from torchflow.data.dataset import Dataset
 from torchflow.data.draw import Draw
@@ -51,6 +52,7 @@ __getattr__ = importing(
 
 __all__ = [
     "Batches",
+    "Bucketed",
     "Categories",
     "Categorized",
     "Dataset",

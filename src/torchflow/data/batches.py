@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from torchflow import arguments
+from torchflow.data.bucketing import Bucketed
 from torchflow.data.cutting import LAST_BATCH, Cutting
 from torchflow.data.draw import Draw
 from torchflow.data.fingerprint import content_of
 from torchflow.data.interop import as_dataset, yields_batches
-from torchflow.data.order import LookedUp, Order, algorithm_of, order_of
+from torchflow.data.order import LookedUp, Order, Orders, Ordinary
 from torchflow.data.sources import Source, guarded
 from torchflow.data.streams import StreamBatches
 from torchflow.data.views import Select
@@ -60,7 +61,7 @@ def batches_of(
     keys: Keys,
     name: str,
     batch_size: int | None = None,
-    shuffle: bool | None = None,
+    shuffle: bool | Bucketed | None = None,
     last_batch: str = "keep",
     workers: int = 0,
     collate: Callable[[list[Any]], Any] | None = None,
@@ -73,7 +74,7 @@ def batches_of(
         keys: The keys of the run: the order of epoch e is under ``keys("order", e)``.
         name: The argument's name for error messages, such as "train".
         batch_size: Samples in a batch; None is 32.
-        shuffle: Whether each epoch has an order of its own; None is True for "train" and False otherwise.
+        shuffle: Whether each epoch has an order of its own, or :class:`Bucketed`; None is True for "train" and False otherwise.
         last_batch: What becomes of a last batch that is too small: "keep" it, "drop" it, or "pad" it with the first
             samples of the same epoch's order, which then count twice.
         workers: How many threads (for torchflow's own sources and random maps) or processes (for Python of the user)
@@ -87,7 +88,8 @@ def batches_of(
         DataError: The data is empty, or is not what it was taken for.
     """
     size = arguments.whole_or_none("batch_size", batch_size)
-    order = None if shuffle is None else arguments.flag("shuffle", shuffle)
+    buckets = shuffle if isinstance(shuffle, Bucketed) else None
+    order = None if shuffle is None else buckets is not None or arguments.flag("shuffle", shuffle, hint="Or data.Bucketed().")
     last = arguments.one_of("last_batch", last_batch, LAST_BATCH)
     count = arguments.whole("workers", workers, minimum=0)
     function = None if collate is None else arguments.function("collate", collate)
@@ -110,7 +112,8 @@ def batches_of(
         raise ArgumentValueError(
             f'last_batch="drop" leaves none of {name}: {source.length} samples, batch_size {cutting.size}. {remedy}'
         )
-    return DatasetBatches(source, keys, cutting, workers=count, collate=function, pin_memory=pinned)
+    orders = None if buckets is None else buckets.over(source, cutting.size)
+    return DatasetBatches(source, keys, cutting, workers=count, collate=function, pin_memory=pinned, orders=orders)
 
 
 class DatasetBatches:
@@ -123,6 +126,7 @@ class DatasetBatches:
         workers: Threads or processes that read ahead.
         collate: From a list of samples to a batch, or None.
         pin_memory: Whether batches go to page-locked memory.
+        orders: The order of each epoch; None is the ordinary one.
     """
 
     def __init__(
@@ -134,11 +138,12 @@ class DatasetBatches:
         workers: int,
         collate: Callable[[list[Any]], Any] | None,
         pin_memory: bool,
+        orders: Orders | None = None,
     ) -> None:
         self.length: int | None = cutting.batches
         self.samples: int | None = cutting.samples
         self._source, self._keys, self._cutting, self._collate = source, keys, cutting, collate
-        self._workers = workers
+        self._workers, self._orders = workers, orders or Ordinary(cutting.length, cutting.shuffle)
         self._pin = pin_memory and torch.cuda.is_available()
         self._table: Tensor | None = None
         self._make: Callable[[Tensor, Draw], Any] = self._standard if collate is None else self._collated
@@ -170,7 +175,7 @@ class DatasetBatches:
             "batches": cutting.batches,
             "batch_size": cutting.size,
             "last_batch": cutting.last,
-            "order": algorithm_of(cutting.length, cutting.shuffle),
+            "order": self._orders.algorithm,
         }
 
     def close(self) -> None:
@@ -228,8 +233,7 @@ class DatasetBatches:
         """Return the order of an epoch; the latest is kept."""
         latest = self._latest
         if latest is None or latest[0] != epoch:
-            key = self._keys("order", epoch) if self._cutting.shuffle else None
-            latest = self._latest = (epoch, order_of(self._cutting.length, key))
+            latest = self._latest = (epoch, self._orders.order(self._keys("order", epoch)))
         return latest[1]
 
 

@@ -21,11 +21,11 @@ from torchflow.data.nucleotides import (
     reversed_complement,
     wrong_letter,
 )
-from torchflow.data.readers.dna import schema_of_sequences
 from torchflow.data.readers.files import FileSource
 from torchflow.data.readers.headers import Labels, as_targets
 from torchflow.data.readers.intervals import STRANDS, Interval, Places, checked_intervals, chosen, tiled
 from torchflow.data.readers.listing import Files
+from torchflow.data.readers.sequences import schema_of_sequences
 from torchflow.data.readers.stretches import MAX_LENGTH, Stretch, indexed, state_of
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError, FileError
 
