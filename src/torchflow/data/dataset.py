@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ from torchflow.data.views import Concat, Repeat, Select, Slice, Zip
 from torchflow.data.windows import Windows
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.types import T, U
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _UNFITTED = "An encoder is fitted before it is mapped: Standardize().fit(train)."
 
@@ -81,6 +85,26 @@ class Dataset(Generic[T]):
     def __repr__(self) -> str:
         schema = self.schema
         return f"Dataset({len(self)} samples, {self._source.lineage}{'' if schema is None else f'; {schema}'})"
+
+    def show(self, n: int = 8, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draw samples: images with their labels, sound over seconds, spectrograms, clips as rows of frames, series, texts, tables.
+
+        How a part is drawn follows from its field in :attr:`schema`, and without one from its shape.
+
+        Args:
+            n: How many samples, at most 64, evenly over the dataset from the first to the last.
+            path: Where to save the figure; the suffix says the format (``.png``, ``.pdf``, ``.svg``).
+
+        Returns:
+            The figure, which notebooks display.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+            ArgumentValueError: There are no samples, or more than fit.
+        """
+        from torchflow.data.show import show  # noqa: PLC0415  (most programs draw nothing)
+
+        return show(self._source, n, path)
 
     def take_batch(self, indices: Tensor | Sequence[int], draw: Draw | None = None) -> Any:
         """Return the collated batch of some samples, in fresh tensors (batch, ...).
