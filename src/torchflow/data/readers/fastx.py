@@ -138,14 +138,37 @@ def scan(path: str, kind: str, limits: Limits, *, by_line: bool = False) -> None
                 raise FileError(_above(path, f"has {what} {limits.length} bases", "max_length"), path)
             if meter.count > most:
                 raise FileError(_above(path, f"has more than {limits.records} records", "max_records"), path)
+            if by_line:
+                _check_lines(path, meter)
             piece = file.read(_PIECE)
 
 
+def _check_lines(path: str, meter: _Meter) -> None:
+    """Refuse lines that no index can count on; the library that indexes remembers each of them, and takes memory and time."""
+    ragged = meter.changes > 6 * meter.headers + 1000
+    short = meter.bytes > 2**24 and meter.bytes < 8 * meter.count
+    if ragged or short:
+        found = "of unequal lengths" if ragged else "of a few bytes"
+        remedy = "Write it again with lines of one length, or read its records whole with from_fasta."
+        raise FileError(f"{path} has lines {found}, in which no window can be found. {remedy}", path)
+
+
 class _Meter:
-    """How long the longest run between two separators is, over pieces of a file."""
+    """How long the longest run between two separators is, over pieces of a file.
+
+    Args:
+        separator: One or two bytes.
+
+    Attributes:
+        bytes: How many there were.
+        count: How many separators.
+        longest: The most bytes from after a separator to the end of the next.
+        changes: How often a run is not as long as the one before it, within a piece.
+        headers: How many runs begin with ``>``.
+    """
 
     def __init__(self, separator: bytes) -> None:
-        self.bytes = self.count = self.longest = 0
+        self.bytes = self.count = self.longest = self.changes = self.headers = 0
         self._separator = separator
         self._run = 0
         self._last = b""
@@ -158,6 +181,8 @@ class _Meter:
         self.bytes += len(piece)
         if len(ends):
             runs = np.diff(ends)
+            self.changes += int(np.count_nonzero(np.diff(runs)))
+            self.headers += int(np.count_nonzero(np.frombuffer(piece, dtype=np.uint8)[ends[ends < len(piece)]] == ord(">")))
             self.longest = max(self.longest, self._run + int(ends[0]), int(runs.max()) if len(runs) else 0)
             self._run = len(piece) - int(ends[-1])
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -58,25 +59,38 @@ def indexed(path: str, cache: Path | None, longest: int) -> dict[str, Stretch]:
             f"{path} is compressed by gzip, where no window can be found without inflating all before it. {remedy}", path
         )
     size, changed = state_of(path)
-    index = None
-    if cache is not None:
-        name = hashlib.blake2b(
-            f"{os.path.realpath(path)} {size} {changed}".encode("utf-8", "surrogateescape"), digest_size=12
-        ).hexdigest()
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(
-                f"the cache folder {cache} cannot be made: {error.strerror or error}. Name another one.", cache
-            ) from error
-        index = str(cache.absolute() / f"genome-{name}.fai")
-    if index is None or not os.path.exists(index):
-        scan(path, "FASTA", Limits(bytes=MAX_BYTES, length=longest), by_line=True)
+    index = None if cache is None else _place_in(cache, f"{os.path.realpath(path)} {size} {changed}")
+    if index is not None and index.exists():
+        return _entries(path, index, size)
+    scan(path, "FASTA", Limits(bytes=MAX_BYTES, length=longest), by_line=True)
+    with tempfile.TemporaryDirectory(prefix="torchflow-index-", dir=cache) as aside:
+        made = Path(aside) / "index.fai"
+        found = _entries(path, made, size)
+        if index is not None:
+            os.replace(made, index)  # in one piece: another process may be doing the same
+    return found
+
+
+def _place_in(cache: Path, said: str) -> Path:
+    """Return where the index of a file in some state is kept."""
+    name = hashlib.blake2b(said.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"the cache folder {cache} cannot be made: {error.strerror or error}. Name another one.", cache) from error
+    return cache.absolute() / f"genome-{name}.fai"
+
+
+def _entries(path: str, index: Path, size: int) -> dict[str, Stretch]:
+    """Return where the sequences lie, as the child process finds them."""
     found: dict[str, Stretch] = {}
-    seconds = _SECONDS + size / _BYTES_A_SECOND
-    arguments_of_child = [os.path.abspath(path), index]
     for name, *numbers in rows_of_child(
-        "torchflow.data.readers.genome_index", "entries", arguments_of_child, path=path, memory=_MEMORY, seconds=seconds
+        "torchflow.data.readers.genome_index",
+        "entries",
+        [os.path.abspath(path), str(index)],
+        path=path,
+        memory=_MEMORY,
+        seconds=_SECONDS + size / _BYTES_A_SECOND,
     ):
         found[name] = _checked_stretch(path, name, Stretch(*numbers), size)
     if not found:

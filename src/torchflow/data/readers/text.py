@@ -137,7 +137,9 @@ def _encoding(encoding: object) -> str:
     if not isinstance(encoding, str):
         raise ArgumentTypeError(f"encoding must be the name of one, such as 'utf-8', got {arguments.shown(encoding)}.")
     try:
-        b"".decode(encoding)
+        b" ".decode(encoding)  # which half a character of UTF-16 may not be, and a name that is none never is
+    except UnicodeError:
+        return encoding
     except (LookupError, ValueError):
         known = "such as 'utf-8', 'utf-16', 'latin-1' or 'cp1252'"
         raise ArgumentValueError(f"encoding must be one that Python knows, {known}, got {arguments.shown(encoding)}.") from None
