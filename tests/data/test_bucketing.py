@@ -143,9 +143,10 @@ def test_a_resumed_run_ends_equal_and_other_lengths_are_refused(tmp_path: Path) 
     whole = trained(None, lengths, epochs=4)
     trained(tmp_path / "run", lengths, epochs=2)
     assert torch.equal(trained(tmp_path / "run", lengths, epochs=4, resume=True), whole)
-    for change in ({"lengths": [4, *lengths[1:]]}, {"lengths": lengths, "pool": 3}):
+    changes: list[dict[str, Any]] = [{"lengths": [4, *lengths[1:]]}, {"lengths": lengths, "pool": 3}]
+    for options in changes:
         with pytest.raises(MismatchError, match="data/order: stored as 'bucketed/1 pool 2 lengths"):
-            trained(tmp_path / "run", epochs=6, resume=True, **change)  # type: ignore[arg-type]  # lists and numbers
+            trained(tmp_path / "run", epochs=6, resume=True, **options)
 
 
 def test_validation_stays_in_its_own_order() -> None:
@@ -173,7 +174,7 @@ def test_validation_stays_in_its_own_order() -> None:
         (lambda: Wrong(axis="last"), ArgumentTypeError, "axis must be an int"),
         (lambda: Wrong(field=1.5), ArgumentTypeError, "field must be a position"),
         (
-            lambda: epoch_of([1, 2], 0, 0, 1) and over([1]),
+            lambda: over([1]),
             ArgumentValueError,
             "Bucketed has 1 lengths, and the training data 2 samples",
         ),

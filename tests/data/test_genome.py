@@ -67,8 +67,9 @@ def test_every_whole_window_is_a_sample(
     backward = [(name, start, "-", reverse_complement(x)) for name, start, _, x in forward]
     expected = {"+": forward, "-": backward, "both": forward + backward}[strand]
     assert len(dataset) == len(expected)
+    source: Any = dataset.source
     for place, (name, start, side, x) in enumerate(expected):
-        assert dataset.source.interval(place) == (name, start, start + length, side)
+        assert source.interval(place) == (name, start, start + length, side)
         assert torch.equal(dataset[place], x)
     assert torch.equal(dataset.take_batch(range(len(expected))), torch.stack([x for *_, x in expected]))
     assert os.listdir(folder) == ["g.fa"], "nothing is written beside the data"

@@ -33,6 +33,7 @@ MEANS = {
 }
 PAIRS = dict(zip("ACGTRYSWKMBDHVN", "TGCAYRSWMKVHDBN", strict=True))
 
+Wrong: Any = data  # called with what its annotations forbid
 sequences = st.text("ACGTN", min_size=1, max_size=40)
 letters = st.text("".join(MEANS), min_size=1, max_size=40)
 
@@ -150,12 +151,12 @@ def test_the_random_strand_is_drawn_for_every_sample_and_epoch_and_turns_qualiti
         (lambda: dna_one_hot("AC T"), DataError, r"base 3: ' ' is no nucleotide. The letters are ACGTN"),
         (lambda: dna_codes("ACGé"), DataError, "base 4: 'é' is no nucleotide"),
         (lambda: dna_codes("A\0"), DataError, r"base 2: '\\x00' is no nucleotide"),
-        (lambda: dna_codes(b"ACGT"), ArgumentTypeError, "a sequence must be text"),
+        (lambda: Wrong.dna_codes(b"ACGT"), ArgumentTypeError, "a sequence must be text"),
         (lambda: dna_one_hot(torch.tensor([0, 7])), DataError, "a code must be from 0 to 4, got 7"),
         (lambda: dna_one_hot(torch.tensor([-1])), DataError, "a code must be from 0 to 4, got -1"),
         (lambda: dna_one_hot(torch.ones(3)), ArgumentTypeError, "must be a tensor of whole numbers"),
         (lambda: dna_text(torch.ones(3, 7)), ArgumentTypeError, r"codes \(length,\) or channels \(4, length\), got shape \(3, 7\)"),
-        (lambda: dna_text("ACGT"), ArgumentTypeError, "sequence must be codes"),
+        (lambda: Wrong.dna_text("ACGT"), ArgumentTypeError, "sequence must be codes"),
         (lambda: reverse_complement(torch.ones(3, 7)), ArgumentTypeError, r"shape \(..., 4, length\), got \(3, 7\)"),
         (lambda: KMers(0), ArgumentValueError, "k must be an int of at least 1"),
         (lambda: KMers(32), ArgumentValueError, "k must be at most 31, got 32"),
