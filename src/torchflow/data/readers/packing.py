@@ -76,7 +76,10 @@ def _codes(path: str, before: int, block: Sequence[Fastx], soft_masked: bool) ->
 
 def _scores(path: str, before: int, block: Sequence[Fastx], phred: int) -> bytes:
     """Return the qualities of some records as bytes from 0 on."""
-    written = np.frombuffer("".join([record.qualities or "" for record in block]).encode("ascii", "replace"), dtype=np.uint8)
+    letters = "".join([record.qualities or "" for record in block])
+    if not letters.isascii():  # NUL is no quality
+        letters = "".join(letter if letter.isascii() else "\0" for letter in letters)
+    written = np.frombuffer(letters.encode("ascii"), dtype=np.uint8)
     wrong = np.flatnonzero((written < phred) | (written > 126))
     if wrong.size:
         number, place = _find(block, int(wrong[0]))
