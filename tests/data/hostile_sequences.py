@@ -138,10 +138,9 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "one header without end": (_bomb("a.fa.gz", b">", b"a" * 64, LARGE), "has a record of more than 100000000 bases"),
     "one line of 1 GB": (_one_line("a.fa", b">a\n", b"A"), "has a record of more than 100000000 bases"),
     "a hole of 8 GB": (_sparse("a.fa", b">a\nACGT", 2**33), "has a record of more than 100000000 bases"),
-    "a genome of one line of 1 GB": (_one_line("a.genome", b">a\n", b"A" * 2), "has a line of more than"),
-    "a genome with ragged lines": (_file("a.genome", b">a\nACGT\nAC\nACGT\n"), "(?i)line length of fasta file is not consistent"),
+    "a genome with ragged lines": (_file("a.genome", b">a\nACGT\nAC\nACGT\n"), "(?i:line length of fasta file is not consistent)"),
     "a genome in gzip": (_file("a.genome", gzip.compress(GENES)), "is compressed by gzip, where no window can be found"),
-    "a genome of empty lines": (_file("a.genome", b">a\n" + b"\n" * 1_000_000), "no bases|(?i)line length|consistent"),
+    "a genome of empty lines": (_file("a.genome", b">a\n" + b"\n" * 1_000_000), "(?i:line length)|no bases"),
     "a genome with a name twice": (_file("a.genome", b">a\nACGT\n>a\nACGT\n"), "Duplicate key"),
     "a genome without names": (_file("a.genome", b">\nACGT\n"), "Bad sequence name"),
     "a genome of one base": (_file("a.genome", b">a\nA\n"), "has 4 bases; the longest has 1"),
@@ -177,4 +176,5 @@ if FULL:
             _bomb("a.fa.gz", b"", b">a\n" + b"A" * 1000 + b"\n", LARGE + 2**27),
             "has more than 1073741824 bytes once inflated.*raise max_bytes=",
         ),
+        "a genome of one line of 1 GB": (_one_line("a.genome", b">a\n", b"A" * 2), "has a line of more than"),
     }

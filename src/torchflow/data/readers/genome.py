@@ -63,7 +63,7 @@ def from_genome(
         encoding: As for :func:`from_fasta`.
         soft_masked: As for :func:`from_fasta`.
         cache: A folder in which the index is kept; None makes it anew every time. Nothing is written beside the data.
-        max_length: The most bytes of one line, 2^30 by default.
+        max_length: The most bytes of one line, 2^28 by default, which holds any human chromosome.
 
     Returns:
         Samples ``x``, or ``(x, y)`` with labels. ``dataset.source.interval(i)`` says where a sample lies.

@@ -16,7 +16,7 @@ from torchflow.data.readers.inflated import opened
 from torchflow.errors import FileError, MissingExtraError
 
 MAX_BYTES = 2**36
-MAX_LENGTH = 2**30
+MAX_LENGTH = 2**28
 _MEMORY = 2**31
 _SECONDS, _BYTES_A_SECOND = 60, 5_000_000  # the indexer is given this time, and more for large files
 
