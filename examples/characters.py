@@ -67,7 +67,7 @@ def draw(history: History, pair: float, path: Path) -> None:
 
 
 # 4. All together
-def main(out: Path) -> None:
+def main(out: Path, epochs: int) -> None:
     """Learn, measure, write and draw."""
     chapters = data.from_iterable([topics[name] for name in sorted(topics)])
     parts = chapters.split(0.8, 0.1, 0.1, seed=1)  # whole chapters, so that no sentence is in two parts
@@ -79,7 +79,7 @@ def main(out: Path) -> None:
         clip_norm=1.0,
         progress=False,
     )
-    result = trainer.fit(model := Writer(vocabulary.size), train, epochs=6, batch_size=32, validation=valid)
+    result = trainer.fit(model := Writer(vocabulary.size), train, epochs=epochs, batch_size=32, validation=valid)
     learnt = trainer.evaluate(model, test)["loss"] / math.log(2)
     single, pair = counted(vocabulary.numbers(parts[0]), vocabulary.numbers(parts[2]), vocabulary.size)
     print(f"{len(vocabulary.numbers(parts[2])):,} characters of {len(parts[2])} unseen chapters, in bits a character\n")
@@ -92,7 +92,8 @@ def main(out: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="A character language model of Python's reference manual.")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("out"), help="where the picture goes")
-    folder = parser.parse_args().out
-    folder.mkdir(parents=True, exist_ok=True)
+    parser.add_argument("--epochs", type=int, default=6, help="how often every character is read")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    main(folder)
+    main(args.out, args.epochs)

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torchflow import EarlyStopping, Trainer, data, supervised
 
 SITE, LENGTH, WIDTH, FILTERS = 26, 100, 22, 4
-Sample = tuple[Tensor, Tensor]  # channels (4, 100) and a label ()
 
 
 # 1. Data: sites (4, 26) become sequences (4, 100), drawn anew for every sample and epoch
-def planted(site: Tensor, generator: torch.Generator) -> Sample:
+def planted(site: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return random bases with a site at a random place and strand, and 1; or with its bases in a random order, and 0."""
     whole, turned = (torch.rand(2, generator=generator) < 0.5).tolist()
     inside = site if whole else site[:, torch.rand(SITE, generator=generator).argsort()]
@@ -88,7 +87,7 @@ def draw(axes: Axes, motif: Tensor, title: str) -> None:
 def main(out: Path, sites: data.Dataset[Tensor]) -> None:
     """Learn, and say and draw what was found."""
     train, valid, test = sites.split(0.7, 0.15, 0.15, seed=0)
-    trainer: Trainer[nn.Module, Sample] = Trainer(
+    trainer: Trainer[nn.Module, tuple[Tensor, Tensor]] = Trainer(
         supervised(nn.BCEWithLogitsLoss(), metrics={"accuracy": lambda scores, y: ((scores > 0) == (y > 0.5)).float()}),
         optimizer=lambda model: torch.optim.AdamW(model.parameters(), lr=0.005, weight_decay=1e-3),
         callbacks=[EarlyStopping("valid/loss", patience=5, restore_best=True)],
@@ -101,8 +100,7 @@ def main(out: Path, sites: data.Dataset[Tensor]) -> None:
     r, true = max((best_match(motif, strand) for strand in (mean, data.reverse_complement(mean))), key=lambda match: match[0])
     accuracy = trainer.evaluate(model, unseen)["accuracy"]
     print(f"accuracy     {accuracy:.3f} with {len(test)} sites that were not trained on; chance is 0.5")
-    print(f"found        {consensus(motif)}   by the filter of the largest weight")
-    print(f"true         {consensus(true)}   in those sites")
+    print(f"found        {consensus(motif)}   by the filter of the largest weight\ntrue         {consensus(true)}   in the sites")
     print(f"correlation  {r:.3f}\nepochs       {result.progress.epoch}\npicture      {out / 'motifs.png'}")
     upper, lower = (figure := Figure(figsize=(8, 6), layout="constrained")).subplots(2)
     draw(upper, true, "the true sites")
