@@ -8,7 +8,9 @@
     ├── DataError               (ValueError)   data that is not what it was taken for
     │   ├── RaggedBatchError                   samples that do not stack to one batch
     │   ├── TableError                         a table that cannot become numbers
-    │   └── FileError                          a file that cannot be read as what it was taken for
+    │   ├── FileError                          a file that cannot be read as what it was taken for
+    │   ├── CacheError                         a cache on disk cannot be written, read or trusted
+    │   └── LeakError                          data that should be kept apart is not
     ├── StepError               (RuntimeError) a step function returned what cannot be trained on
     ├── NonFiniteError          (ArithmeticError) a loss or a gradient is NaN or infinite
     ├── CallbackError           (RuntimeError) a callback raised; the cause is chained
@@ -66,6 +68,14 @@ class FileError(DataError):
 
     def __reduce__(self) -> tuple[type[FileError], tuple[str, str]]:
         return type(self), (str(self), self.path)
+
+
+class CacheError(DataError):
+    """A cache on disk cannot be written, or is not what was written, or cannot tell when it is out of date."""
+
+
+class LeakError(DataError):
+    """What is held out to judge a model is not kept apart from what it learns from."""
 
 
 class StepError(TorchflowError, RuntimeError):

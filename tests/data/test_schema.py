@@ -31,8 +31,8 @@ STEPS = {
     "windows": lambda d: d.windows(2),
     "ahead": lambda d: d.windows(2, horizon=1),
     "split": lambda d: d.split(0.5, 0.5)[0],
-    "kfold": lambda d: d.kfold(2)[0][1],
-    "standardize": lambda d: d.map_batch(data.Standardize(0).fit(d)),
+    "kfold": lambda d: d.kfold(2)[0][0],
+    "standardize": lambda d: d.map_batch(data.Standardize(0).fit(d.as_training())),
 }
 
 

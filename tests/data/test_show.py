@@ -118,7 +118,7 @@ def test_a_clip_is_a_row_of_frames_and_its_sound_stands_below() -> None:
     sound = Field("audio", (2, 100), torch.float32, dims=("channel", "time"), rate=50.0)
     figure = described((frames, clip), (torch.rand(1, 2, 100), sound)).show()
     (strip,) = figure.axes[0].images
-    assert np.shape(strip.get_array()) == (12, 8 * 16 + 7, 3)
+    assert np.asarray(strip.get_array()).shape == (12, 8 * 16 + 7, 3)
     assert len(figure.axes[1].lines) == 2
     assert figure.axes[1].get_ylabel() == "audio"
 
@@ -141,7 +141,7 @@ def test_a_spectrogram_has_time_to_the_right() -> None:
     assert axis.get_xlim() == (0.0, 2.0)
     turned = Field("mel", (100, 40), torch.float32, dims=("time", "frequency"))
     (plane,) = described((torch.rand(1, 100, 40), turned)).show().axes[0].images
-    assert np.shape(plane.get_array()) == (40, 100)
+    assert np.asarray(plane.get_array()).shape == (40, 100)
 
 
 def test_texts_and_codes_are_letters() -> None:

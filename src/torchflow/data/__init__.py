@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from torchflow.data.encoders import FittedEncoder, Standardize, Standardized, encoder_from_state, load_encoders
     from torchflow.data.fitted_vocabulary import FittedVocabulary
     from torchflow.data.kmers import KMers
+    from torchflow.data.leaks import check_splits
     from torchflow.data.nucleotides import RandomReverseComplement, dna_codes, dna_one_hot, dna_text, reverse_complement
+    from torchflow.data.overlaps import Overlap, SplitReport
     from torchflow.data.padding import MaskedLoss, PadBatch, Padded
     from torchflow.data.readers.dna import from_fasta, from_fastq
     from torchflow.data.readers.frames import from_frame
@@ -40,6 +42,8 @@ __getattr__ = importing(
         "torchflow.data.nucleotides": ("RandomReverseComplement", "dna_codes", "dna_one_hot", "dna_text", "reverse_complement"),
         "torchflow.data.padding": ("MaskedLoss", "PadBatch", "Padded"),
         "torchflow.data.readers.dna": ("from_fasta", "from_fastq"),
+        "torchflow.data.leaks": ("check_splits",),
+        "torchflow.data.overlaps": ("Overlap", "SplitReport"),
         "torchflow.data.readers.frames": ("from_frame",),
         "torchflow.data.readers.genome": ("from_genome",),
         "torchflow.data.readers.headers": ("read_labels",),
@@ -62,15 +66,18 @@ __all__ = [
     "FittedVocabulary",
     "KMers",
     "MaskedLoss",
+    "Overlap",
     "PadBatch",
     "Padded",
     "RandomReverseComplement",
     "Schema",
+    "SplitReport",
     "Standardize",
     "Standardized",
     "Vocabulary",
     "as_dataset",
     "batches_of",
+    "check_splits",
     "collate",
     "dna_codes",
     "dna_one_hot",

@@ -116,10 +116,10 @@ def table(axis: Axes, names: list[str], rows: list[list[str]], labels: list[str]
 def cells(field: Field, value: Any) -> list[tuple[str, str]]:
     """Return the cells of a part in a table: pairs of a column's name and its text."""
     if not isinstance(value, np.ndarray) or value.ndim == 0:
-        return [(field.name or "value", named(field, value))]
+        return [(shortened(field.name or "value", 17), shortened(named(field, value), 17))]
     flat = value.reshape(-1)
     names = field.columns if len(field.columns) == len(flat) else [f"{field.name}[{place}]" for place in range(len(flat))]
-    return [(shortened(name, 18), number(one)) for name, one in zip(names, flat.tolist(), strict=True)]
+    return [(shortened(name, 17), number(one)) for name, one in zip(names, flat.tolist(), strict=True)]
 
 
 def said(field: Field, value: Any) -> str:

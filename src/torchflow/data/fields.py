@@ -10,6 +10,7 @@ from typing import Any
 from torchflow import arguments
 from torchflow.data.dataset import Dataset
 from torchflow.data.order import pieces
+from torchflow.data.provenance import check_training
 from torchflow.data.schema import Field, Schema
 from torchflow.errors import ArgumentTypeError, DataError
 
@@ -79,12 +80,14 @@ def training_parts(train: object, field: int | str | None, encoder: str) -> Iter
     Raises:
         ArgumentTypeError: ``train`` is no Dataset.
         DataError: It has no samples, or the part is not there.
+        LeakError: It is a part that is held out, or the whole of what was split.
     """
     if not isinstance(train, Dataset):
         remedy = "Wrap it with torchflow.data.as_dataset."
         raise ArgumentTypeError(f"{encoder}.fit takes the training Dataset, got {arguments.shown(train)}. {remedy}")
     if not len(train):
         raise DataError(f"{encoder}.fit needs at least one sample, got an empty dataset.")
+    check_training(train.source, encoder)
     for indices in pieces(len(train), _AT_ONCE):
         yield int(indices[0]), part_of(train.take_batch(indices), field)
 

@@ -27,7 +27,7 @@ def content_of(source: Source, keys: Keys) -> str | None:
     if not source.length:
         return None
     stamp = source.stamp()
-    if source.foreign:
+    if source.users:
         return stamp or None
     count = min(SAMPLES, source.length)
     spread = torch.arange(count) * max(1, (source.length - 1) // max(1, count - 1))

@@ -18,7 +18,8 @@ from torchflow import arguments
 from torchflow.data.draw import Draw
 from torchflow.data.readers.handles import PerProcess
 from torchflow.data.readers.listing import Files, is_table, list_files
-from torchflow.data.readers.walking import Skipped, why_not_a_file
+from torchflow.data.readers.regular import ends_of, read_bytes, why_not_a_file
+from torchflow.data.readers.walking import Skipped
 from torchflow.data.schema import Field, Schema
 from torchflow.data.sources import Source
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, FileError, MissingExtraError
@@ -28,7 +29,6 @@ __all__ = ["FileSource", "Files", "PerProcess", "checked_files", "examined", "is
 F = TypeVar("F")
 LOOKED_AT_ONCE = 8  # threads that look at files when a dataset is made
 FILES_TO_STAMP = 1000  # whose first and last bytes a resume compares
-BYTES_TO_STAMP = 4096  # at either end of each
 
 
 class FileSource(Source, ABC):
@@ -44,7 +44,7 @@ class FileSource(Source, ABC):
         counts: How many samples each file has; None is one each.
     """
 
-    random = foreign = columnar = False
+    random = foreign = users = columnar = False
 
     def __init__(self, files: Files, lineage: str, schema: Schema | None = None, counts: Sequence[int] | None = None) -> None:
         self.files = files
@@ -91,11 +91,23 @@ class FileSource(Source, ABC):
         roots = indices if draw.roots is None else draw.roots
         return [self._sample(index, root) for index, root in zip(indices.tolist(), roots.tolist(), strict=True)]
 
-    def stamp(self) -> str:
+    def column(self, part: str | int) -> Tensor | None:
+        """Return the labels of all samples, without reading a file."""
+        if self.files.labels is None or part not in (1, "label"):
+            return None
+        if self._ends is None:
+            return self.files.labels
+        return self.files.labels.repeat_interleave(torch.diff(self._ends, prepend=torch.tensor([0])), 0)
+
+    def seams(self) -> Tensor:
+        """Return where another file begins, in files of several samples."""
+        return torch.empty(0, dtype=torch.int64) if self._ends is None else torch.unique(self._ends[:-1])
+
+    def stamp(self, times: bool = False) -> str:
         """Return a digest of names, labels and sizes of all files, and the ends of a thousand of them.
 
         It is cheap enough for every start, and says when files were changed, added, renamed or taken away. What it does
-        not notice is a change in the middle of a file that keeps its size.
+        not notice is a change in the middle of a file that keeps its size; with ``times`` it does, and a copy counts as changed.
         """
         digest = hashlib.blake2b(repr((self.files.names, self.files.classes)).encode("utf-8", "surrogateescape"), digest_size=16)
         if self.files.labels is not None:
@@ -103,7 +115,9 @@ class FileSource(Source, ABC):
         step = max(1, len(self.files) // FILES_TO_STAMP)
         for place, path in enumerate(self.files.paths):
             try:
-                digest.update(_ends_of(path) if place % step == 0 else os.stat(path).st_size.to_bytes(8, "big"))
+                found = os.stat(path)
+                digest.update(ends_of(path) if place % step == 0 else found.st_size.to_bytes(8, "big"))
+                digest.update(found.st_mtime_ns.to_bytes(8, "big", signed=True) if times else b"")
             except OSError:
                 digest.update(b"cannot be read")
         return digest.hexdigest()
@@ -193,27 +207,6 @@ def label_field(files: Files) -> tuple[Field, ...]:
     return (Field("label", shape, files.labels.dtype, classes=files.classes, target=True),)
 
 
-def read_bytes(path: str, at_most: int, keyword: str) -> bytes:
-    """Return the content of a regular file.
-
-    Args:
-        path: The file.
-        at_most: How many bytes it may have.
-        keyword: The argument that raises the limit, for the message.
-
-    Raises:
-        FileError: It is larger, or is no regular file.
-    """
-    reason = why_not_a_file(path)
-    if reason is not None:
-        raise FileError(f"{path} cannot be read: {reason}.", path)
-    with open(path, "rb") as file:
-        content = file.read(at_most + 1)
-    if len(content) > at_most:
-        raise FileError(f"{path} has more than {at_most:,} bytes. Raise the limit with {keyword}= if that is meant.", path)
-    return content
-
-
 def _looked(files: Files, place: int, look: Callable[[str], F]) -> tuple[Any, Exception | None]:
     """Return what was seen of a file, or what was raised."""
     path = files.paths[place]
@@ -237,12 +230,3 @@ def _say_what_was_left_out(files: Files) -> None:
         (name, reason), more = files.left_out[0], len(files.left_out) - 1
         others = f" and {more} more" if more else ""
         warnings.warn(f"{name} ({reason}){others} in the folder are left out. dataset.left_out lists them.", stacklevel=5)
-
-
-def _ends_of(path: str) -> bytes:
-    """Return the size of a file and its first and last bytes."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        first = file.read(BYTES_TO_STAMP)
-        file.seek(max(len(first), size - BYTES_TO_STAMP))
-        return size.to_bytes(8, "big") + first + file.read(BYTES_TO_STAMP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -122,6 +123,18 @@ class Genome(FileSource):
     def interval(self, index: int) -> Interval:
         """Return where a sample lies."""
         return self._places[index]
+
+    def column(self, part: str | int) -> Tensor | None:
+        """Return the labels of all stretches."""
+        return None if self._labels is None or part not in (1, "label") else self._labels.targets
+
+    def stamp(self, times: bool = False) -> str:
+        """Return a digest of the file, and of which stretches are samples with which labels."""
+        digest = hashlib.blake2b(super().stamp(times).encode(), digest_size=16)
+        for column in (self._places.owners, self._places.starts, self._places.stops, self._places.reverse):
+            digest.update(column.tobytes())
+        digest.update(b"" if self._labels is None else self._labels.targets.numpy().tobytes())
+        return digest.hexdigest()
 
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
         """Read the stretches, with their labels where there are any."""

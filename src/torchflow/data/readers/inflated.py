@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, cast
 
-from torchflow.data.readers.walking import why_not_a_file
+from torchflow.data.readers.regular import why_not_a_file
 from torchflow.errors import FileError
 
 _PIECE = 2**20

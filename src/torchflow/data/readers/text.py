@@ -79,7 +79,8 @@ def from_text(
         good = checked_files(files, bad) if bad == "raise" else examined(files, partial(decoded, encoding=kind, most=most), bad)[0]
         return Dataset(TextFiles(good, kind, most))
     good, packs = examined(files, partial(lines_of, decode=partial(decoded, encoding=kind, most=most)), bad)
-    return Dataset(Texts(packed_texts(packs), spread(good, packs), good, "from_text"))
+    counts = [len(pack.starts) for pack in packs]
+    return Dataset(Texts(packed_texts(packs), spread(good, counts), good, "from_text", counts=counts))
 
 
 class TextFiles(FileSource):

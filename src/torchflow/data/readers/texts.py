@@ -63,12 +63,11 @@ def packed_texts(parts: Sequence[PackedTexts]) -> PackedTexts:
     return PackedTexts(np.concatenate([part.content for part in parts]), np.concatenate(starts), np.concatenate(stops))
 
 
-def spread(files: Files, parts: Sequence[PackedTexts]) -> Labels | None:
+def spread(files: Files, counts: Sequence[int]) -> Labels | None:
     """Return the label of each file for all of its texts."""
     if files.labels is None:
         return None
-    counts = torch.tensor([len(part.starts) for part in parts])
-    return Labels(files.labels.repeat_interleave(counts, dim=0), files.classes)
+    return Labels(files.labels.repeat_interleave(torch.tensor(counts), dim=0), files.classes)
 
 
 class Texts(Source):
@@ -79,13 +78,17 @@ class Texts(Source):
         labels: What is learnt of each, or None.
         files: Where they come from.
         lineage: The factory's name.
+        counts: How many texts each file has; nothing for one file.
     """
 
     random = foreign = columnar = False
 
-    def __init__(self, texts: PackedTexts, labels: Labels | None, files: Files, lineage: str) -> None:
+    def __init__(
+        self, texts: PackedTexts, labels: Labels | None, files: Files, lineage: str, *, counts: Sequence[int] = ()
+    ) -> None:
         self._texts, self._labels, self._files = texts, labels, files
         self._lineage = lineage
+        self._seams = torch.cumsum(torch.tensor(counts[:-1], dtype=torch.int64), 0)
         target = (
             ()
             if labels is None
@@ -113,11 +116,21 @@ class Texts(Source):
         """What the folder holds and nobody asked for."""
         return self._files.left_out
 
-    def stamp(self) -> str:
-        """Return a digest of where texts begin, and of bytes spread evenly over all."""
+    def column(self, part: str | int) -> Tensor | None:
+        """Return the labels of all texts."""
+        return None if self._labels is None or part not in (1, "label") else self._labels.targets
+
+    def seams(self) -> Tensor:
+        """Return where the lines of another file begin."""
+        return self._seams
+
+    def stamp(self, times: bool = False) -> str:
+        """Return a digest of where texts begin, of labels, and of bytes spread evenly over all, or all of them with ``times``."""
         digest = hashlib.blake2b(self._texts.starts.tobytes(), digest_size=16)
+        if self._labels is not None:
+            digest.update(self._labels.targets.numpy().tobytes())
         content = self._texts.content
-        digest.update(content[:: max(1, len(content) // _STAMPED)].tobytes())
+        digest.update(content[:: 1 if times else max(1, len(content) // _STAMPED)].tobytes())
         return digest.hexdigest()
 
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 from torchflow.errors import FileError
@@ -67,18 +66,3 @@ def _listed(place: Path, seen: set[tuple[int, int]]) -> tuple[list[str] | None, 
     except OSError as error:
         raise FileError(f"the folder {place} cannot be listed: {error.strerror or error}. Check its rights.", place) from error
     return [name for name, is_folder in listed if is_folder], [name for name, is_folder in listed if not is_folder]
-
-
-def why_not_a_file(path: str) -> str | None:
-    """Return why a path cannot be read as a file; None where it can."""
-    try:
-        found = os.stat(path)
-    except OSError as error:
-        return "there is no such file" if isinstance(error, FileNotFoundError) else f"it cannot be looked at: {error.strerror}"
-    except ValueError as error:  # a NUL in the name
-        return str(error)
-    if stat.S_ISDIR(found.st_mode):
-        return "it is a folder"
-    if not stat.S_ISREG(found.st_mode):
-        return "it is no regular file but a pipe, a socket or a device"
-    return None if found.st_size else "it is empty"
