@@ -215,3 +215,27 @@ def test_a_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> 
     done = run(tmp_path, "linear_regression.py", "--out", "taken")
     assert done.returncode == 2
     assert re.fullmatch(r"error: .*'taken'\n", done.stderr)
+
+
+def test_the_motif_of_real_binding_sites_is_found_in_a_filter(tmp_path: Path) -> None:
+    pytest.importorskip("logomaker", reason="it brings the sites", exc_type=ImportError)
+    done = run(tmp_path, "motifs.py")
+    assert done.returncode == 0, done.stderr
+    found = re.search(
+        r"^accuracy +(\d\.\d+) .*\nfound +(\S+) .*\ntrue +(\S+) .*\ncorrelation +(\d\.\d+)$", done.stdout, re.MULTILINE
+    )
+    assert found
+    assert float(found[1]) > 0.8
+    assert float(found[4]) > 0.85
+    assert re.search("TGTGA......TCACA", found[3])
+    assert re.search("T?GTGA|TCAC", found[2])
+    assert (tmp_path / "out" / "motifs.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_character_model_beats_counting_pairs_within_an_epoch(tmp_path: Path) -> None:
+    done = run(tmp_path, "characters.py", "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    bits = {name: float(value) for name, value in re.findall(r"^  ([a-z ]+?) +(\d\.\d+)$", done.stdout, re.MULTILINE)}
+    assert bits["network"] < bits["counted pairs"] < bits["counted characters"]
+    assert "The network goes on from 'The ':" in done.stdout
+    assert (tmp_path / "out" / "characters.png").read_bytes().startswith(b"\x89PNG")
