@@ -123,7 +123,7 @@ def test_real_data_is_explained_as_well_as_by_least_squares(tmp_path: Path) -> N
 
 
 def test_leaves_are_told_apart_by_their_outlines(tmp_path: Path) -> None:
-    done = run(tmp_path, "time_series.py", "--epochs", "1")  # forty take a minute, and reach what the gallery says
+    done = run(tmp_path, "time_series.py", "--epochs", "1")  # fifty take a minute, and reach what the gallery says
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("nothing is shared between the splits (train 200, test 242).")
     assert re.search(r"^accuracy +\d+\.\d % of 242 leaves that the network has not seen$", done.stdout, re.MULTILINE)

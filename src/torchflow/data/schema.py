@@ -54,7 +54,7 @@ class Field:
             "" if self.rate is None else f"at {self.rate:g} Hz",
             "" if self.classes is None else f"{len(self.classes)} classes",
         ]
-        return " ".join([f"{self.name}:", *filter(None, said)])
+        return f"{self.name}: {' '.join(filter(None, said))}" if any(said) else self.name
 
 
 @dataclass(frozen=True, slots=True)
