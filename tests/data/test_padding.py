@@ -33,7 +33,7 @@ def test_what_is_real_is_kept_and_what_is_filled_is_masked(lengths: list[int], m
 
 
 def test_other_parts_are_put_together_as_always() -> None:
-    samples = [{"x": torch.ones(1, n), "y": torch.arange(n), "name": f"n{n}", "label": n} for n in (2, 3)]
+    samples: list[Any] = [{"x": torch.ones(1, n), "y": torch.arange(n), "name": f"n{n}", "label": n} for n in (2, 3)]
     batch = PadBatch({"x": 0.5, "y": -100}, length=4)(samples)
     assert batch["x"].values.tolist() == [[[1, 1, 0.5, 0.5]], [[1, 1, 1, 0.5]]]
     assert batch["y"].values.tolist() == [[0, 1, -100, -100], [0, 1, 2, -100]]
@@ -89,7 +89,7 @@ def test_a_loss_without_a_value_for_each_step_is_refused() -> None:
     with pytest.raises(StepError, match=r"shape \(batch, \.\.\., longest\) = \(2, 3\), got shape \(\)"):
         MaskedLoss(lambda p, t: (p - t).square().mean())(torch.zeros(2, 3), targets)
     with pytest.raises(StepError, match="PadBatch padded"):
-        MaskedLoss(nn.MSELoss(reduction="none"))(torch.zeros(2, 3), targets.values)  # type: ignore[arg-type]
+        MaskedLoss(nn.MSELoss(reduction="none"))(torch.zeros(2, 3), targets.values)
 
 
 @settings(deadline=None)

@@ -30,7 +30,7 @@ class Padded(NamedTuple):
 
     @property
     def lengths(self) -> Tensor:
-        """How many steps of each sample are real: int64, shape (batch,)."""
+        """The number of real steps of each sample, as int64 of shape (batch,)."""
         return self.mask.sum(1)
 
 
