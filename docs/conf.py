@@ -54,6 +54,7 @@ nitpick_ignore_regex = [
         "py:.*",
         r"(torchflow\.)?(\w+\.)*(Source|Frame|ArrowStream|Part|Amounts|Classes|FileSystem|Keys|Choices|Scheduling|Averages|Saver|Alarm|Hook)",
     ),
+    ("py:.*", r"(torchflow\.)?(\w+\.)*(Labelling|Tokens|Bucketing)"),
     ("py:.*", r"optional"),
 ]
 
