@@ -156,6 +156,15 @@ def test_an_example_without_its_data_says_what_to_install(tmp_path: Path, exampl
     assert re.fullmatch(rf"this example reads .* of {package}: pip install {package}\n", done.stderr)
 
 
+def test_leaves_are_told_apart_by_their_outlines(tmp_path: Path) -> None:
+    done = run(tmp_path, "time_series.py", "--epochs", "1")  # forty take a minute, and reach what the gallery says
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("nothing is shared between the splits (train 200, test 242).")
+    assert re.search(r"^accuracy +\d+\.\d % of 242 leaves that the network has not seen$", done.stdout, re.MULTILINE)
+    assert re.search(r"^published +97\.7 ± 0\.9 % after 2,000 epochs$", done.stdout, re.MULTILINE)
+    assert (tmp_path / "out" / "time_series.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_every_floor_ends_with_equal_parameters(tmp_path: Path) -> None:
     done = run(tmp_path, "your_own_loop.py")
     assert done.returncode == 0, done.stderr
