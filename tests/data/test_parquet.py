@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from torchflow import data
-from torchflow.data.readers import mapped, parquet_file, spilled
+from torchflow.data.readers import mapped, mapping, parquet_file, spilled
 from torchflow.data.readers.mapped import MappedTable
 from torchflow.errors import ArgumentTypeError, FileError, TableError
 
@@ -142,7 +142,7 @@ def test_any_columns_are_the_same_in_memory_and_mapped(tmp_path_factory: pytest.
 def test_a_file_is_mapped_once_and_no_batch_opens_it_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = data.from_parquet(file, cache=file.parent / "cache")
     opened: list[Path] = []
-    real = mapped.opened_map
+    real = mapping.opened_map
 
     def watched(path: Path, size: int) -> Any:
         opened.append(path)

@@ -87,7 +87,7 @@ class Map:
         at = places.values[pieces] // 8 + local
         offsets, base = self.numbers["int64"], places.characters[pieces]
         begin, end = (base + offsets[at]).tolist(), (base + offsets[at + 1]).tolist()
-        view = memoryview(self.bytes)
+        view = self.bytes.data
         return [str(view[first:last], "utf-8") for first, last in zip(begin, end, strict=True)]
 
 
