@@ -177,7 +177,8 @@ def test_codes_keep_their_zeros(tmp_path: Path) -> None:
 
 def test_texts_that_come_late_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "_CELLS_AT_ONCE", 2)
-    rows = "".join(f"{i:03},{i}\n" for i in range(9))
-    batch = data.from_csv(written(tmp_path, f"a,b\n{rows}x1,9\n")).take_batch(range(10))
-    assert batch["a"] == [*(f"{i:03}" for i in range(9)), "x1"]
+    rows = "".join(f"{i}.50,{i},{2**60 + i}\n" for i in range(9))
+    batch = data.from_csv(written(tmp_path, f"a,b,c\n{rows}x1,9,NA\n")).take_batch(range(10))
+    assert batch["a"] == [*(f"{i}.50" for i in range(9)), "x1"]
     assert batch["b"].tolist() == list(range(10))
+    assert batch["c"] == [*(str(2**60 + i) for i in range(9)), ""]
