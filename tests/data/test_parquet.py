@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -102,6 +102,7 @@ def test_a_mapped_table_has_the_same_rows(file: Path, features: Sequence[str] | 
     assert on_disk[5]["text" if features else "level"] == memory[5]["text" if features else "level"]
 
 
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_any_columns_are_the_same_in_memory_and_mapped(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
     size = draw.draw(st.integers(1, 12))
