@@ -117,7 +117,7 @@ def _understood(page: TiffPage) -> bool:
 def _raster(page: TiffPage, size: int, how: Rendering) -> Raster:
     """Return one page."""
     _refuse_lies(page, size, how)
-    values: Values = page.asarray()
+    values: Values = page.asarray(maxworkers=1)  # readers are read by threads of their own
     axes = page.axes
     if axes == "SYX":
         values = values.transpose(1, 2, 0)
