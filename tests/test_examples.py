@@ -132,6 +132,15 @@ def test_digits_in_image_files_are_told_apart(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "image_files_digits.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_leaves_are_told_apart_by_their_outlines(tmp_path: Path) -> None:
+    done = run(tmp_path, "time_series.py", "--epochs", "1")  # forty take a minute, and reach what the gallery says
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("nothing is shared between the splits (train 200, test 242).")
+    assert re.search(r"^accuracy +\d+\.\d % of 242 leaves that the network has not seen$", done.stdout, re.MULTILINE)
+    assert re.search(r"^published +97\.7 ± 0\.9 % after 2,000 epochs$", done.stdout, re.MULTILINE)
+    assert (tmp_path / "out" / "time_series.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_every_floor_ends_with_equal_parameters(tmp_path: Path) -> None:
     done = run(tmp_path, "your_own_loop.py")
     assert done.returncode == 0, done.stderr

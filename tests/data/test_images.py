@@ -669,3 +669,23 @@ def test_reading_says_nothing_on_the_side(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(list(data.from_images(tmp_path, mode="RGBA", size=(5, 7), fit="pad"))) == 9
+
+
+def test_decoded_pictures_are_kept_on_disk_until_a_choice_changes(tmp_path: Path) -> None:
+    """Fails if the cache takes pictures of another size, or mode, for the same."""
+    folder_of_classes(tmp_path / "pets")
+    for options in ({"size": 8}, {"size": 4}, {"size": 4, "mode": "grey"}, {"size": 4, "padding": 1.0, "fit": "pad"}):
+        fresh = data.from_images(tmp_path / "pets", labels="folder", **options)  # type: ignore[arg-type]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is in the folder is of other choices, which it says
+            kept = fresh.cache(tmp_path / "cache")
+        for one, other in zip(fresh, kept, strict=True):
+            assert torch.equal(one[0], other[0])
+
+
+def test_pictures_are_shown_with_their_classes(tmp_path: Path) -> None:
+    pets = data.from_images(folder_of_classes(tmp_path / "pets"), labels="folder")
+    figure = pets.show(4, tmp_path / "pets.png")
+    titles = " ".join(axes.get_title() for axes in figure.axes)
+    assert "cat" in titles
+    assert "eel" in titles

@@ -188,6 +188,10 @@ class Filter(Source):
         """Return the parent's column at those that were found."""
         return self._selected().column(part)
 
+    def made_of(self) -> dict[str, Any]:
+        """Return the parent and the predicate, without a scan."""
+        return {"parents": self.parents, "_predicate": self._predicate}
+
     def __getstate__(self) -> dict[str, Any]:
         return {"parents": self.parents, "schema": self.schema, "_predicate": self._predicate, "_found": self._selected()}
 
