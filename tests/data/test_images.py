@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import warnings
 from collections.abc import Callable
 from itertools import product
@@ -26,7 +27,7 @@ from torchflow import data
 from torchflow.data import batches_of
 from torchflow.data.readers.eight_bits import eight_bit_raster
 from torchflow.data.resizing import interpolated
-from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError, FileError, RaggedBatchError
+from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError, FileError, MissingExtraError, RaggedBatchError
 from torchflow.randomness import Keys
 
 ONE_FOLDER = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -689,3 +690,22 @@ def test_pictures_are_shown_with_their_classes(tmp_path: Path) -> None:
     titles = " ".join(axes.get_title() for axes in figure.axes)
     assert "cat" in titles
     assert "eel" in titles
+
+
+@pytest.mark.parametrize(("module", "extra"), [("PIL", "image"), ("tifffile", "image"), ("pydicom", "dicom")])
+def test_a_library_that_is_missing_is_named_with_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, extra: str
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise(3, 3), photometric="minisblack")
+    monkeypatch.setitem(sys.modules, module, None)
+    reader = data.from_dicom if module == "pydicom" else data.from_images
+    with pytest.raises(MissingExtraError, match=rf"is not installed: pip install 'torchflow-train\[{extra}\]'"):
+        reader([tmp_path / "a.tif"])
+
+
+def test_arrays_that_stay_as_they_are_need_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("PIL", "tifffile"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert data.from_images(noise(2, 3, 4))[0].shape == (1, 3, 4)
+    with pytest.raises(MissingExtraError, match="Pillow, which is not installed"):
+        data.from_images(noise(2, 3, 4), size=2)
