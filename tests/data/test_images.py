@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import sys
 import warnings
 from collections.abc import Callable
@@ -22,10 +23,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from tests.data.fuzzed_pictures import with_tifffile
 from tests.data.pictures import Values, chunk, lzw_tiff, noise, png, smooth, write
 from torchflow import data
 from torchflow.data import batches_of
 from torchflow.data.readers.eight_bits import eight_bit_raster
+from torchflow.data.readers.rasters import Raster, rendered
+from torchflow.data.readers.rendering import Rendering
 from torchflow.data.resizing import interpolated
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError, FileError, MissingExtraError, RaggedBatchError
 from torchflow.randomness import Keys
@@ -676,7 +680,7 @@ def test_decoded_pictures_are_kept_on_disk_until_a_choice_changes(tmp_path: Path
     """Fails if the cache takes pictures of another size, or mode, for the same."""
     folder_of_classes(tmp_path / "pets")
     for options in ({"size": 8}, {"size": 4}, {"size": 4, "mode": "grey"}, {"size": 4, "padding": 1.0, "fit": "pad"}):
-        fresh = data.from_images(tmp_path / "pets", labels="folder", **options)  # type: ignore[arg-type]
+        fresh = data.from_images(tmp_path / "pets", labels="folder", **options)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is in the folder is of other choices, which it says
             kept = fresh.cache(tmp_path / "cache")
@@ -709,3 +713,54 @@ def test_arrays_that_stay_as_they_are_need_no_library(monkeypatch: pytest.Monkey
     assert data.from_images(noise(2, 3, 4))[0].shape == (1, 3, 4)
     with pytest.raises(MissingExtraError, match="Pillow, which is not installed"):
         data.from_images(noise(2, 3, 4), size=2)
+
+
+def planar_lzw() -> bytes:
+    made = lzw_tiff(noise(4, 4, 3, dtype=np.uint16))
+    at = made.index(struct.pack("<HHI", 278, 4, 1))  # RowsPerStrip, which nobody needs
+    return made[:at] + struct.pack("<HHIHH", 284, 3, 1, 2, 0) + made[at + 12 :]  # PlanarConfiguration: each channel apart
+
+
+UNREADABLE: dict[str, tuple[Callable[[], bytes], str]] = {
+    "grey colour key": (
+        lambda: png(noise(3, 3, 1, dtype=np.uint16), extra=chunk(b"tRNS", b"\0\7")),
+        r"one of its 16-bit colours stands for transparent.*Save it with an alpha channel",
+    ),
+    "colour key": (
+        lambda: png(noise(3, 3, 3, dtype=np.uint16), extra=chunk(b"tRNS", b"\0\1\0\2\0\3")),
+        r"one of its 16-bit colours stands for transparent",
+    ),
+    "16-bit animation": (
+        lambda: png(noise(3, 3, 3, dtype=np.uint16), extra=chunk(b"acTL", struct.pack(">II", 2, 0))),
+        r"it is an animation of 16 bits a channel, which cannot be read",
+    ),
+    "more than white": (lambda: b"P5 2 1 100\n\x10\xff", r"it holds 255, and its header says that white is 100"),
+    "channels apart": (
+        planar_lzw,
+        r"it is compressed by LZW with each channel apart\. Save it anew without compression or by deflate",
+    ),
+    "complex": (
+        lambda: with_tifffile(np.ones((2, 2), np.complex64), photometric="minisblack"),
+        r"its values are complex64, which no picture",
+    ),
+    "a volume": (
+        lambda: with_tifffile(noise(16, 16, 16), photometric="minisblack", volumetric=True, tile=(16, 16, 16)),
+        r"it holds a volume of 16 slices in one page",
+    ),
+    "broken inks": (
+        lambda: with_tifffile(noise(4, 4, 4).astype(np.float32), photometric="separated", planarconfig="contig"),
+        r"its 4 channels are inks of float32, and only four of whole numbers are understood",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_would_be_read_wrong_is_refused(tmp_path: Path, name: str) -> None:
+    make, message = UNREADABLE[name]
+    with pytest.raises(FileError, match=message):
+        read(write(tmp_path / "a", make()))
+
+
+def test_channels_that_are_no_colours_have_no_colour_mode() -> None:
+    with pytest.raises(DataError, match=r"it has 2 channels that are no colours\. Use mode=None"):
+        rendered(Raster(np.ones((2, 2, 2), np.int32), 9.0), Rendering(mode="RGB"))
