@@ -133,7 +133,7 @@ def test_digits_in_image_files_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_leaves_are_told_apart_by_their_outlines(tmp_path: Path) -> None:
-    done = run(tmp_path, "time_series.py", "--epochs", "1")  # forty take a minute, and reach what the gallery says
+    done = run(tmp_path, "time_series.py", "--epochs", "1")  # fifty take a minute, and reach what the gallery says
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("nothing is shared between the splits (train 200, test 242).")
     assert re.search(r"^accuracy +\d+\.\d % of 242 leaves that the network has not seen$", done.stdout, re.MULTILINE)

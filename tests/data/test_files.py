@@ -267,6 +267,25 @@ def test_an_error_travels_between_processes_with_its_path() -> None:
     assert (str(error), error.path) == ("a.bin is bad", "a.bin")
 
 
+@pytest.mark.parametrize("workers", [0, 3])
+def test_the_order_of_files_is_a_function_of_seed_and_epoch_whoever_reads(tmp_path: Path, workers: int) -> None:
+    """Law 5 with a reader: every file once an epoch, the same for any number of threads, and a late start is the rest."""
+    write(tmp_path, **{f"{place:02d}_bin": chr(40 + place) for place in range(40)})
+    dataset = from_bytes(tmp_path).map_random(lambda x, generator: torch.cat((x, torch.rand(1, generator=generator))))
+
+    def read(count: int, epoch: int, start: int = 0) -> list[torch.Tensor]:
+        return list(batches_of(dataset, keys=Keys(5), name="train", batch_size=6, workers=count).epoch(epoch, start))
+
+    state = torch.get_rng_state()
+    for epoch in range(2):
+        batches = read(workers, epoch)
+        assert all(map(torch.equal, batches, read(0, epoch)))
+        assert sorted(torch.cat(batches)[:, 0].tolist()) == list(range(40, 80))
+        assert all(map(torch.equal, read(workers, epoch, 2), batches[2:]))
+    assert not torch.equal(read(workers, 0)[0], read(workers, 1)[0])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 class Records(FileSource):
     """Numbered records of eight bytes, read through one handle a process: seek, then read."""
 

@@ -30,8 +30,8 @@ STEPS = {
     "zip": lambda d: d.zip(d),
     "windows": lambda d: d.windows(2),
     "ahead": lambda d: d.windows(2, horizon=1),
-    "split": lambda d: d.split(0.5, 0.5)[0],
-    "kfold": lambda d: d.kfold(2)[0][0],
+    "split": lambda d: d.split(0.5, 0.5, time=True)[0],
+    "kfold": lambda d: d.kfold(2, time=True)[1][0],
     "standardize": lambda d: d.map_batch(data.Standardize(0).fit(d.as_training())),
 }
 

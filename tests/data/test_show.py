@@ -176,6 +176,14 @@ def test_rows_are_a_table_under_the_names_of_their_columns() -> None:
     ]
     rows = data.from_iterable([{"name": "Adelie", "mass": 3750.0}, {"name": "Gentoo", "mass": float("nan")}])
     assert table_of(rows.show())[2, 1] == "nan"
+    moments = described(
+        (
+            torch.tensor([1_577_880_000.0, 1_577_836_800.0, float("nan")], dtype=torch.float64),
+            Field("seen", (), torch.float64, "seconds since 1970"),
+        )
+    )
+    cells = table_of(moments.show())
+    assert [cells[row, 0] for row in range(1, 4)] == ["2020-01-01 12:00…", "2020-01-01", "nan"]
     wide = data.from_tensors({f"c{place}": torch.zeros(2) for place in range(30)})
     assert table_of(wide.show())[0, 12] == "18 more"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import textwrap
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ COLUMNS = 12  # of a table
 FRAMES = 8
 LETTERS, LETTERS_A_LINE = 480, 80
 POINTS = 2000  # of a line: above that the envelope is drawn
+MOMENT = "seconds since 1970"
 BASES = 120
 NUCLEOTIDES = "ACGTN"  # the codes of sequences
 
@@ -146,6 +148,8 @@ def named(field: Field, value: Any) -> str:
     """Return the class that a number stands for, or the number, or the text."""
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.item()
+    if field.unit == MOMENT and isinstance(value, (int, float)) and abs(value) < 2**37:
+        return f"{datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=round(value))}".removesuffix(" 00:00:00")
     if field.classes is not None and isinstance(value, int) and 0 <= value < len(field.classes):
         return shortened(field.classes[value], 24)
     return shortened(_plain(value), 24) if isinstance(value, str) else number(value)

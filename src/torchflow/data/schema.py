@@ -48,7 +48,7 @@ class Field:
         shape = "x".join("?" if size is None else str(size) for size in self.shape)
         kind = "" if self.dtype is None else str(self.dtype).removeprefix("torch.")
         said = [kind, shape, self.unit or "", "" if self.classes is None else f"{len(self.classes)} classes"]
-        return " ".join([f"{self.name}:", *filter(None, said)])
+        return f"{self.name}: {' '.join(filter(None, said))}" if any(said) else self.name
 
 
 @dataclass(frozen=True, slots=True)

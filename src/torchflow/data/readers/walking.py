@@ -38,7 +38,7 @@ def walk(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> tuple[list
         if folders is None:
             left_out.append((inside.rstrip("/"), "the folder was seen before: a link leads to it"))
             continue
-        for name in files + folders:
+        for name in (*files, *folders):
             if name.startswith("."):
                 left_out.append((inside + name, "hidden"))
             elif name in folders:
@@ -54,7 +54,7 @@ def walk(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> tuple[list
     return names, sorted(left_out)
 
 
-def _listed(place: Path, seen: set[tuple[int, int]]) -> tuple[list[str] | None, list[str]]:
+def _listed(place: Path, seen: set[tuple[int, int]]) -> tuple[set[str] | None, list[str]]:
     """Return the folders and the files of a folder; None for the folders where it was seen before."""
     try:
         found = os.stat(place)
@@ -65,4 +65,4 @@ def _listed(place: Path, seen: set[tuple[int, int]]) -> tuple[list[str] | None, 
             listed = [(entry.name, entry.is_dir()) for entry in entries]
     except OSError as error:
         raise FileError(f"the folder {place} cannot be listed: {error.strerror or error}. Check its rights.", place) from error
-    return [name for name, is_folder in listed if is_folder], [name for name, is_folder in listed if not is_folder]
+    return {name for name, is_folder in listed if is_folder}, [name for name, is_folder in listed if not is_folder]
