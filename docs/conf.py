@@ -50,7 +50,10 @@ nitpick_ignore_regex = [
     ("py:.*", r"(torchflow\.)?(types\.)?(B|M|T|U|T_co|B_contra|M_contra)"),
     # Aliases and inner types that annotations show; the text beside them says what is meant.
     ("py:.*", r"(torchflow\.)?(\w+\.)*(Data|State|SchedulerRecipe|OptimizerRecipe|MetricFunction|Metric|Stateful|Supervised)"),
-    ("py:.*", r"(torchflow\.)?(\w+\.)*(Source|Frame|FileSystem|Keys|Choices|Scheduling|Averages|Saver|Alarm|Hook)"),
+    (
+        "py:.*",
+        r"(torchflow\.)?(\w+\.)*(Source|Frame|ArrowStream|Part|Amounts|Classes|FileSystem|Keys|Choices|Scheduling|Averages|Saver|Alarm|Hook)",
+    ),
     ("py:.*", r"optional"),
 ]
 

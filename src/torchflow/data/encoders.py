@@ -16,6 +16,8 @@ from torchflow.data.categories import Categorized
 from torchflow.data.dataset import Dataset
 from torchflow.data.fields import checked_axes, checked_field, part_of, pooled, training_parts, with_field, with_part
 from torchflow.data.schema import Schema
+from torchflow.data.spectrograms import LogMel
+from torchflow.data.table_encoding import TableEncoding
 from torchflow.errors import ArgumentValueError, DataError
 from torchflow.types import State
 
@@ -122,9 +124,18 @@ class Standardized:
         return mean, torch.as_tensor(self.std, dtype=kind, device=values.device), values.type(kind)
 
 
+def _vocabulary(state: Mapping[str, Any]) -> FittedEncoder:
+    from torchflow.data.fitted_vocabulary import FittedVocabulary  # noqa: PLC0415  (most models have none)
+
+    return FittedVocabulary.from_state(state)
+
+
 ENCODERS: dict[str, Callable[[Mapping[str, Any]], FittedEncoder]] = {
     "categories": Categorized.from_state,
+    "log_mel": LogMel.from_state,
     "standardize": Standardized.from_state,
+    "table": TableEncoding.from_state,
+    "vocabulary": _vocabulary,
 }
 """The encoders that a saved state may name; nothing else is ever looked up."""
 
