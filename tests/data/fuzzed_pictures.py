@@ -22,7 +22,7 @@ import pydicom
 import tifffile
 from PIL import Image
 
-from tests.data.pictures import noise, png, smooth
+from tests.data.pictures import lzw_tiff, noise, png, smooth
 from torchflow import data
 from torchflow.errors import FileError
 
@@ -80,7 +80,8 @@ def sound_files() -> list[tuple[str, bytes]]:
         ("ppm", with_pillow(colour, "PPM")),
         ("qoi", with_pillow(clear, "QOI")),
         ("tif", with_tifffile(deep, photometric="rgb")),
-        ("tif", with_tifffile(deep, photometric="rgb", compression="lzw", predictor=True)),
+        ("tif", with_tifffile(deep, photometric="rgb", compression="zlib", predictor=True)),
+        ("tif", lzw_tiff(deep, deep[::-1])),
         ("tif", with_tifffile(colour, photometric="rgb", compression="zlib", tile=(16, 16))),
         ("tif", with_tifffile(np.stack([grey] * 3), photometric="minisblack", bigtiff=True)),
         ("tif", with_tifffile(grey.astype(np.float32), photometric="minisblack", compression="zlib")),

@@ -60,3 +60,41 @@ def write(path: Path, content: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
+
+
+def lzw(content: bytes) -> bytes:
+    """LZW as TIFF has it, all of it literals: the table is cleared before its codes would need a tenth bit."""
+    codes = [code for at in range(0, len(content), 200) for code in (256, *content[at : at + 200])]
+    bits = "".join(f"{code:09b}" for code in (*codes, 257))
+    return int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+
+
+def lzw_tiff(*pages: Values, order: str = "<") -> bytes:
+    """A TIFF of arrays (height, width, channels) of 8 or 16 bits, of one strip each, compressed by LZW."""
+    made = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 8)
+    for page in pages:
+        height, width, channels = page.shape
+        strip = lzw(page.astype(page.dtype.newbyteorder(order)).tobytes())  # type: ignore[arg-type]
+        count = 9 + (channels == 4)
+        bits_at = len(made) + 2 + 12 * count + 4
+        strip_at = bits_at + 2 * channels
+        tags = [
+            (256, 4, 1, width),
+            (257, 4, 1, height),
+            (258, 3, channels, bits_at),
+            (259, 3, 1, 5),
+            (262, 3, 1, 2 if channels > 1 else 1),
+        ]
+        tags += [(273, 4, 1, strip_at), (277, 3, 1, channels), (278, 4, 1, height), (279, 4, 1, len(strip))]
+        tags += [(338, 3, 1, 2)] if channels == 4 else []
+        bits = page.dtype.itemsize * 8
+        made += struct.pack(f"{order}H", count)
+        for tag, kind, length, value in tags:
+            short = kind == 3 and length == 1
+            here = bits if tag == 258 and channels == 1 else value
+            made += struct.pack(f"{order}HHI" + ("HH" if short else "I"), tag, kind, length, here, *((0,) if short else ()))
+        after = strip_at + len(strip)
+        made += struct.pack(f"{order}I", 0 if page is pages[-1] else after + after % 2)
+        made += struct.pack(f"{order}{channels}H", *[bits] * channels) + strip
+        made += b"\0" * (len(made) % 2)
+    return made

@@ -197,6 +197,9 @@ def test_series_have_labels_and_batches(tmp_path: Path) -> None:
     dataset = data.from_dicom(tmp_path, by="series", labels="folder", size=4)
     volumes, labels = dataset.take_batch([1, 0])
     assert volumes.shape == (2, 1, 5, 4, 4)
+    column = dataset.source.column("label")
+    assert column is not None
+    assert column.tolist() == [0, 1]
     assert labels.tolist() == [1, 0]
     assert dataset.schema is not None
     assert dataset.schema["label"].classes == ("ill", "well")

@@ -27,7 +27,7 @@ from torchflow import data
 from torchflow.errors import FileError
 
 ZEROS = 80_000_000
-FUZZED = int(os.environ.get("TORCHFLOW_FUZZ", "80"))
+FUZZED = int(os.environ.get("TORCHFLOW_FUZZ", "60"))
 
 
 def patched(content: bytes, at: int, word: bytes) -> bytes:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import struct
+import sys
 import warnings
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import tifffile
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -18,11 +23,15 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from tests.data.pictures import Values, chunk, noise, png, smooth, write
+from tests.data.fuzzed_pictures import with_tifffile
+from tests.data.pictures import Values, chunk, lzw_tiff, noise, png, smooth, write
 from torchflow import data
 from torchflow.data import batches_of
 from torchflow.data.readers.eight_bits import eight_bit_raster
-from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError, FileError, RaggedBatchError
+from torchflow.data.readers.rasters import Raster, rendered
+from torchflow.data.readers.rendering import Rendering
+from torchflow.data.resizing import interpolated
+from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError, FileError, MissingExtraError, RaggedBatchError
 from torchflow.randomness import Keys
 
 ONE_FOLDER = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -98,22 +107,28 @@ def test_a_tiff_of_any_dtype_and_any_number_of_channels_keeps_every_value(
     assert np.allclose(scaled, values.transpose(2, 0, 1) / top, rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("compression", ["lzw", "deflate", None, "zstd"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_a_tiff_of_16_bits_keeps_them_under_any_compression(tmp_path: Path, compression: Any, channels: int, order: Any) -> None:
+def test_a_tiff_that_pillow_decompresses_keeps_its_bits_too(tmp_path: Path, dtype: Any, channels: int, order: str) -> None:
     """Fails if the bytes are taken in the wrong order, or one of them is dropped."""
-    values = noise(11, 7, channels, dtype=np.uint16)
-    tifffile.imwrite(
-        tmp_path / "a.tif",
-        values if channels > 1 else values[..., 0],
-        photometric="rgb" if channels > 1 else "minisblack",
-        extrasamples=["unassalpha"] if channels == 4 else None,
-        compression=compression,
-        predictor=compression == "lzw",
-        byteorder=order,
+    pages = [noise(11, 7, channels, dtype=dtype, seed=seed) for seed in (0, 1)]
+    path = write(tmp_path / "a.tif", lzw_tiff(*pages, order=order))
+    top = np.iinfo(dtype).max
+    assert torch.equal(read(path), expected(pages[0], top))
+    assert torch.equal(read(path, frame="all"), torch.stack([expected(page, top) for page in pages]))
+
+
+@pytest.mark.parametrize("predictor", [2, 3])
+def test_predictors_of_tiff_are_undone(tmp_path: Path, predictor: int) -> None:
+    values = (
+        noise(9, 8, 3, dtype=np.uint16) if predictor == 2 else np.random.default_rng(0).normal(size=(9, 8, 1)).astype(np.float32)
     )
-    assert torch.equal(read(tmp_path / "a.tif"), expected(values, 65535))
+    if predictor == 2:
+        tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", compression="zlib", predictor=True)
+    else:
+        Image.fromarray(values[..., 0]).save(tmp_path / "a.tif", compression="tiff_adobe_deflate", tiffinfo={317: predictor})
+    assert np.array_equal(read(tmp_path / "a.tif", dtype=None).numpy(), values.transpose(2, 0, 1))
 
 
 FORMATS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
@@ -161,6 +176,19 @@ def test_jpeg_and_avif_are_what_pillow_decodes(tmp_path: Path) -> None:
         path = saved(tmp_path / f"a.{suffix}", values, "RGB", quality=90)
         with Image.open(path) as image:
             assert torch.equal(read(path), expected(np.asarray(image), 255))
+
+
+def test_photographs_and_drawings_that_others_made(tmp_path: Path) -> None:
+    """What scikit-learn and matplotlib ship: JPEGs of cameras, and PNGs with opacity."""
+    photographs = sorted((Path(sklearn.__file__).parent / "datasets" / "images").glob("*.jpg"))
+    drawings = sorted((Path(matplotlib.get_data_path()) / "images").glob("*.png"))
+    assert len(photographs) == 2
+    assert len(drawings) > 5
+    for path in (*photographs, *drawings):
+        with Image.open(path) as image:
+            assert torch.equal(read(path), expected(np.asarray(image), 255))
+    batch = data.from_images([*photographs, *drawings], mode="RGB", size=(60, 80)).take_batch(range(4))
+    assert batch.shape == (4, 3, 60, 80)
 
 
 def test_a_palette_becomes_its_colours_with_or_without_opacity(tmp_path: Path) -> None:
@@ -347,6 +375,16 @@ def test_resizing_is_pillow_s_and_the_draft_of_a_jpeg_is_close_to_it(tmp_path: P
         assert error.mean() < 0.01
 
 
+@pytest.mark.parametrize(("resample", "kernel"), [("bilinear", Image.Resampling.BILINEAR), ("bicubic", Image.Resampling.BICUBIC)])
+def test_floats_of_every_small_size_are_resized_as_pillow_resizes_them(resample: str, kernel: Image.Resampling) -> None:
+    """Fails where torch is asked for one column at once: it then takes rows for one another."""
+    for height, width, down, right in product(range(1, 5), repeat=4):
+        image = torch.rand(1, 2, height, width)
+        made = interpolated(image, (down, right), resample)[0]
+        planes = [np.asarray(Image.fromarray(plane.numpy()).resize((right, down), kernel)) for plane in image[0]]
+        assert np.allclose(made, np.stack(planes), atol=1e-5), (height, width, down, right)
+
+
 def test_the_jpeg_decoder_itself_shrinks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails if ``draft`` is left out: then the whole picture is decoded for a thumbnail."""
     sizes: list[tuple[int, int]] = []
@@ -398,6 +436,16 @@ def test_frames_and_pages_are_chosen(tmp_path: Path, name: str, options: dict[st
     assert data.from_images(path, frame="all", mode="RGB").schema["image"].shape == (None, 3, None, None)  # type: ignore[index]
     with pytest.raises(FileError, match=r"it has 3 (frames|pages), and frame=3 was asked for\. Pass one from 0 to 2"):
         read(path, frame=3)
+
+
+def test_a_long_stack_of_pages_is_not_read_whole(tmp_path: Path) -> None:
+    """Pages of a file that is larger than any picture may be."""
+    pages = noise(6, 20, 20, 3, dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="rgb", compression="zlib")
+    write(tmp_path / "b.tif", lzw_tiff(*pages))
+    for name in ("a.tif", "b.tif"):
+        assert (tmp_path / name).stat().st_size > 16 * 400
+        assert torch.equal(read(tmp_path / name, max_pixels=400, frame=4), expected(pages[4], 65535))
 
 
 def test_pages_of_different_sizes_need_a_size(tmp_path: Path) -> None:
@@ -497,9 +545,10 @@ def test_batches_are_the_samples_and_unequal_ones_say_what_helps(tmp_path: Path)
     batch = dataset.take_batch([2, 3])
     assert all(torch.equal(batch[row], dataset[index]) for row, index in enumerate((2, 3)))
     equal = data.from_images(tmp_path, mode="RGB", size=4)
-    batch = equal.take_batch(range(4))
-    assert batch.is_contiguous()
-    assert all(torch.equal(batch[index], equal[index]) for index in range(4))
+    for count in (3, 4):  # the first three have 8 bits
+        batch = equal.take_batch(range(count))
+        assert batch.is_contiguous()
+        assert all(torch.equal(batch[index], equal[index]) for index in range(count))
 
 
 def test_threads_read_ahead_and_change_nothing(tmp_path: Path) -> None:
@@ -625,3 +674,93 @@ def test_reading_says_nothing_on_the_side(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(list(data.from_images(tmp_path, mode="RGBA", size=(5, 7), fit="pad"))) == 9
+
+
+def test_decoded_pictures_are_kept_on_disk_until_a_choice_changes(tmp_path: Path) -> None:
+    """Fails if the cache takes pictures of another size, or mode, for the same."""
+    folder_of_classes(tmp_path / "pets")
+    for options in ({"size": 8}, {"size": 4}, {"size": 4, "mode": "grey"}, {"size": 4, "padding": 1.0, "fit": "pad"}):
+        fresh = data.from_images(tmp_path / "pets", labels="folder", **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is in the folder is of other choices, which it says
+            kept = fresh.cache(tmp_path / "cache")
+        for one, other in zip(fresh, kept, strict=True):
+            assert torch.equal(one[0], other[0])
+
+
+def test_pictures_are_shown_with_their_classes(tmp_path: Path) -> None:
+    pets = data.from_images(folder_of_classes(tmp_path / "pets"), labels="folder")
+    figure = pets.show(4, tmp_path / "pets.png")
+    titles = " ".join(axes.get_title() for axes in figure.axes)
+    assert "cat" in titles
+    assert "eel" in titles
+
+
+@pytest.mark.parametrize(("module", "extra"), [("PIL", "image"), ("tifffile", "image"), ("pydicom", "dicom")])
+def test_a_library_that_is_missing_is_named_with_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, extra: str
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise(3, 3), photometric="minisblack")
+    monkeypatch.setitem(sys.modules, module, None)
+    reader = data.from_dicom if module == "pydicom" else data.from_images
+    with pytest.raises(MissingExtraError, match=rf"is not installed: pip install 'torchflow-train\[{extra}\]'"):
+        reader([tmp_path / "a.tif"])
+
+
+def test_arrays_that_stay_as_they_are_need_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("PIL", "tifffile"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert data.from_images(noise(2, 3, 4))[0].shape == (1, 3, 4)
+    with pytest.raises(MissingExtraError, match="Pillow, which is not installed"):
+        data.from_images(noise(2, 3, 4), size=2)
+
+
+def planar_lzw() -> bytes:
+    made = lzw_tiff(noise(4, 4, 3, dtype=np.uint16))
+    at = made.index(struct.pack("<HHI", 278, 4, 1))  # RowsPerStrip, which nobody needs
+    return made[:at] + struct.pack("<HHIHH", 284, 3, 1, 2, 0) + made[at + 12 :]  # PlanarConfiguration: each channel apart
+
+
+UNREADABLE: dict[str, tuple[Callable[[], bytes], str]] = {
+    "grey colour key": (
+        lambda: png(noise(3, 3, 1, dtype=np.uint16), extra=chunk(b"tRNS", b"\0\7")),
+        r"one of its 16-bit colours stands for transparent.*Save it with an alpha channel",
+    ),
+    "colour key": (
+        lambda: png(noise(3, 3, 3, dtype=np.uint16), extra=chunk(b"tRNS", b"\0\1\0\2\0\3")),
+        r"one of its 16-bit colours stands for transparent",
+    ),
+    "16-bit animation": (
+        lambda: png(noise(3, 3, 3, dtype=np.uint16), extra=chunk(b"acTL", struct.pack(">II", 2, 0))),
+        r"it is an animation of 16 bits a channel, which cannot be read",
+    ),
+    "more than white": (lambda: b"P5 2 1 100\n\x10\xff", r"it holds 255, and its header says that white is 100"),
+    "channels apart": (
+        planar_lzw,
+        r"it is compressed by LZW with each channel apart\. Save it anew without compression or by deflate",
+    ),
+    "complex": (
+        lambda: with_tifffile(np.ones((2, 2), np.complex64), photometric="minisblack"),
+        r"its values are complex64, which no picture",
+    ),
+    "a volume": (
+        lambda: with_tifffile(noise(16, 16, 16), photometric="minisblack", volumetric=True, tile=(16, 16, 16)),
+        r"it holds a volume of 16 slices in one page",
+    ),
+    "broken inks": (
+        lambda: with_tifffile(noise(4, 4, 4).astype(np.float32), photometric="separated", planarconfig="contig"),
+        r"its 4 channels are inks of float32, and only four of whole numbers are understood",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_would_be_read_wrong_is_refused(tmp_path: Path, name: str) -> None:
+    make, message = UNREADABLE[name]
+    with pytest.raises(FileError, match=message):
+        read(write(tmp_path / "a", make()))
+
+
+def test_channels_that_are_no_colours_have_no_colour_mode() -> None:
+    with pytest.raises(DataError, match=r"it has 2 channels that are no colours\. Use mode=None"):
+        rendered(Raster(np.ones((2, 2, 2), np.int32), 9.0), Rendering(mode="RGB"))

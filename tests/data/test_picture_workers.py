@@ -27,7 +27,7 @@ from torchflow.data import batches_of
 from torchflow.data.augment import ColorJitter, Compose, Crop, Flip, Rotate
 from torchflow.randomness import Keys
 
-READS = int(os.environ.get("TORCHFLOW_READS", "400"))
+READS = int(os.environ.get("TORCHFLOW_READS", "240"))
 WORKERS = 2
 
 

@@ -87,8 +87,9 @@ class Keyed:
     With ``workers=`` such transforms run in processes, not in threads.
 
     Args:
-        transform: A function of one part of a sample, such as ``torchvision.transforms.v2.RandomRotation(10)`` or a
-            module of kornia; it gets and returns a tensor, or whatever the part is.
+        transform: A function of one part of a sample, such as ``torchvision.transforms.v2.RandomRotation(10)``; it gets
+            and returns a tensor, or whatever the part is. Kornia's modules return a batch of one:
+            ``lambda image: transform(image)[0]``.
         field: The part; None for the sample itself.
     """
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,7 +32,7 @@ def refuse_deep_avif(data: bytes) -> None:
         at = data.find(b"av1C", at + 4)
 
 
-def netpbm_raster(image: ImageFile, data: bytes) -> Raster | None:
+def netpbm_raster(image: ImageFile, source: IO[bytes]) -> Raster | None:
     """Return a PGM or PPM whose white is not 255, from its raw numbers; None for the others."""
     tile = image.tile[0]
     args: Any = tile.args
@@ -42,12 +41,14 @@ def netpbm_raster(image: ImageFile, data: bytes) -> Raster | None:
         return None
     bands = 3 if image.mode == "RGB" else 1
     kind = np.dtype(np.uint8 if white < 256 else ">u2")
-    count, there = image.width * image.height * bands, len(data) - tile.offset
+    source.seek(tile.offset)
+    data = source.read()
+    count, there = image.width * image.height * bands, len(data)
     if there < count * kind.itemsize:
         raise DataError(
             f"it is cut: {count * kind.itemsize:,} bytes of pixels are announced, and {there:,} are there. Copy it anew."
         )
-    values = np.frombuffer(data, kind, count, tile.offset).reshape(image.height, image.width, bands)
+    values = np.frombuffer(data, kind, count).reshape(image.height, image.width, bands)
     if int(values.max()) > white:
         raise DataError(f"it holds {int(values.max())}, and its header says that white is {white}. Write it anew.")
     return Raster(values.astype(kind.newbyteorder("=")), float(white))
@@ -70,7 +71,7 @@ def turned(image: ImageFile, raster: Raster) -> Raster:
     return Raster(np.ascontiguousarray(oriented(raster.values, orientation_of(image))), raster.top, raster.alpha)
 
 
-def deep_colour(image: ImageFile, data: bytes, kind: str) -> Raster | None:
+def deep_colour(image: ImageFile, source: IO[bytes], kind: str) -> Raster | None:
     """Return a picture of 16-bit colours; None for others.
 
     Pillow takes the first or the second byte of every number, as the raw mode says; so both are read, one after the other.
@@ -86,12 +87,13 @@ def deep_colour(image: ImageFile, data: bytes, kind: str) -> Raster | None:
     name, _, order = raw.partition(";16")
     from PIL import Image as pillow  # noqa: N813, PLC0415  (an extra)
 
-    page = image.tell()
-    with pillow.open(io.BytesIO(data), formats=[kind]) as again:
+    page, transparency = image.tell(), "transparency" in image.info
+    values = _bytes(image, f"{name};16{'B' if order == 'B' else 'L'}").astype(np.uint16)
+    source.seek(0)
+    with pillow.open(source, formats=[kind]) as again:
         again.seek(page)
-        values = _bytes(image, f"{name};16{'B' if order == 'B' else 'L'}").astype(np.uint16)
         low = _bytes(again, f"{name};16{'L' if order == 'B' else 'B'}")
-    if "transparency" in image.info:
+    if transparency or "transparency" in image.info:
         raise DataError(_TRANSPARENT)
     values <<= 8
     values |= low

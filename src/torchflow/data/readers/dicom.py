@@ -53,7 +53,8 @@ def from_dicom(
     """Return the dataset of DICOM files, read when they are needed.
 
     Grey values are in the unit of their modality, by its lookup table or by slope and intercept, such as Hounsfield units
-    of a CT: ``dataset.schema["image"].unit``. They are not scaled, and windows are not applied. Colours are from 0 to 1.
+    of a CT: ``dataset.schema["image"].unit``. They are not scaled, windows are not applied,
+    and MONOCHROME1, where small values are shown bright, is not turned around. Colours are from 0 to 1.
 
     A slice of 512 x 512 costs about 3 ms uncompressed. What Pillow decodes is read beside it: RLE, JPEG of 8 bits and
     JPEG 2000; for other compressions, and JPEG of 12 bits, the message names what helps.

@@ -131,7 +131,7 @@ class ImageFiles(FileSource):
 
     def __init__(self, files: Files, how: Rendering, schema: Schema) -> None:
         super().__init__(files, "from_images", schema)
-        self._unscaled = how.dtype is torch.float32 and how.mode != "index"
+        self._unscaled = stays_unscaled(how)
         self._read = partial(read_image, how=how, unscaled=self._unscaled)
 
     def read(self, path: str, part: int) -> Tensor:
@@ -177,6 +177,11 @@ class ImageFiles(FileSource):
         return self._unscaled and image.dtype is torch.uint8
 
 
+def stays_unscaled(how: Rendering) -> bool:
+    """Return whether pictures of 8 bits are read as uint8, and scaled when they are put into a batch."""
+    return how.dtype is torch.float32 and how.mode != "index"
+
+
 def refuse_unequal(images: Sequence[Tensor], numbers: Sequence[int], paths: Sequence[str]) -> None:
     """Raise where pictures do not stack, naming the first pair that differs.
 
@@ -204,8 +209,8 @@ def examined_images(files: Files, how: Rendering, bad: str) -> tuple[Files, list
     """Return the files that can be read, and what was seen of them: of all with bad "skip", else of a few."""
 
     def look(path: str) -> Seen:
-        image = opened(Path(path), partial(read_image, how=how))
-        return tuple(image.shape), image.dtype
+        image = opened(Path(path), partial(read_image, how=how, unscaled=stays_unscaled(how)))  # less memory for each thread
+        return tuple(image.shape), torch.float32 if stays_unscaled(how) else image.dtype
 
     if bad == "skip":
         return examined(files, look, bad)

@@ -38,16 +38,18 @@ def pillow_rasters(file: IO[bytes], kind: str, size: int, how: Rendering) -> lis
     """
     from PIL import Image  # noqa: PLC0415  (an extra, and only for who reads pictures)
 
-    refuse_bytes(size, how)
-    data = file.read()
+    source = file
+    if kind != "TIFF" or size <= LARGEST_BYTES_A_PIXEL * how.max_pixels:  # of a long stack of pages only some are read
+        refuse_bytes(size, how)
+        source = io.BytesIO(file.read())
     if kind == "AVIF":
-        refuse_deep_avif(data)
+        refuse_deep_avif(source.read())
     try:
-        with Image.open(io.BytesIO(data), formats=["JPEG", "MPO"] if kind == "JPEG" else [kind]) as image:
+        with Image.open(source, formats=["JPEG", "MPO"] if kind == "JPEG" else [kind]) as image:
             refuse_pixels(image.width, image.height, how)
             if "progressive" in image.info:
-                _refuse_scans(data, image.width * image.height, how)
-            return [_raster(frame, data, kind, how) for frame in _frames(image, how)]
+                _refuse_scans(source, image.width * image.height, how)
+            return [_raster(frame, source, kind, how) for frame in _frames(image, how)]
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         limit = "PIL.Image.MAX_IMAGE_PIXELS"
         raise DataError(f"{error} Pass a larger max_pixels=, and raise {limit} too, if it is meant.") from error
@@ -71,9 +73,12 @@ def refuse_pixels(width: int, height: int, how: Rendering, frames: int = 1) -> N
         raise DataError(f"{said}. Pass a larger max_pixels= if it is meant{one}.")
 
 
-def _refuse_scans(data: bytes, pixels: int, how: Rendering) -> None:
+def _refuse_scans(source: IO[bytes], pixels: int, how: Rendering) -> None:
     """Raise for a progressive JPEG whose scans would take minutes: each one runs over the whole picture."""
-    scans = data.count(b"\xff\xda")
+    here = source.tell()
+    source.seek(0)
+    scans = source.read().count(b"\xff\xda")
+    source.seek(here)
     if scans > _MOST_SCANS or (scans > _SOME_SCANS and scans * pixels > 4 * how.max_pixels):
         raise DataError(f"it is a JPEG of {scans} scans, which cost as many passes over {pixels:,} pixels. Save it anew.")
 
@@ -87,16 +92,17 @@ def _frames(image: ImageFile, how: Rendering) -> Iterator[ImageFile]:
     if how.frame is not None and how.frame >= count:
         has = f"it has {count} frame{'s' if count > 1 else ''}"
         raise DataError(f"{has}, and frame={how.frame} was asked for. Pass one from 0 to {count - 1}.")
-    refuse_pixels(image.width, image.height, how, count if how.frame is None else how.frame + 1)
+    earlier = 0 if how.frame is None or image.format == "TIFF" else how.frame  # an animation is decoded up to its frame
+    refuse_pixels(image.width, image.height, how, count if how.frame is None else earlier + 1)
     for number in range(count) if how.frame is None else (how.frame,):
         image.seek(number)
         refuse_pixels(image.width, image.height, how)
         yield image
 
 
-def _raster(image: ImageFile, data: bytes, kind: str, how: Rendering) -> Raster:
+def _raster(image: ImageFile, source: IO[bytes], kind: str, how: Rendering) -> Raster:
     """Return one frame."""
-    special = netpbm_raster(image, data) if kind == "PPM" else deep_colour(image, data, kind)
+    special = netpbm_raster(image, source) if kind == "PPM" else deep_colour(image, source, kind)
     if special is not None:
         return special
     if kind == "JPEG":

@@ -19,12 +19,13 @@ from torchflow.errors import DataError
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
-_PLAIN, _DEFLATE = (1,), (8, 32946)
+_PLAIN, _DEFLATE, _PREDICTORS = (1,), (8, 32946), (1, 2)
 _GREYS, _RGB, _PALETTE, _SEPARATED = (0, 1), 2, 3, 5  # TIFF 6.0, PhotometricInterpretation; 0 is white at 0
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # TIFF 6.0, ExtraSamples
 _RATIO = 1032  # what deflate can gain at most
 _FREE = 2**26  # bytes that a strip may become without a closer look
 _ORIENTATION = 274
+_SAVE_ANEW = 'Save it anew without compression or by deflate: tifffile.imwrite(path, values, compression="zlib").'
 
 
 class Within(io.BufferedReader):
@@ -56,7 +57,7 @@ def tiff_rasters(file: IO[bytes], size: int, how: Rendering) -> list[Raster]:
 
     with TiffFile(file) as tiff:
         pages = list(_pages(tiff, how))
-        if all(page.compression in (*_PLAIN, *_DEFLATE) and _understood(page) for page in pages):
+        if all(_understood(page) for page in pages):
             return [_raster(page, size, how) for page in pages]
         deep = next(
             (page for page in pages if page.bitspersample > 8 and page.samplesperpixel > 1 and page.planarconfig != 1), None
@@ -65,9 +66,6 @@ def tiff_rasters(file: IO[bytes], size: int, how: Rendering) -> list[Raster]:
             raise DataError(f"it is compressed by {COMPRESSION(deep.compression).name} with each channel apart. {_SAVE_ANEW}")
     file.seek(0)
     return pillow_rasters(file, "TIFF", size, how)
-
-
-_SAVE_ANEW = 'Save it anew without compression or by deflate: tifffile.imwrite(path, values, compression="zlib").'
 
 
 def _pages(tiff: TiffFile, how: Rendering) -> Iterator[TiffPage]:
@@ -110,14 +108,15 @@ def _page(tiff: TiffFile, number: int, how: Rendering) -> TiffPage:
 
 
 def _understood(page: TiffPage) -> bool:
-    """Return whether the numbers of a page mean something to :func:`_raster`."""
-    return int(page.photometric) in (*_GREYS, _RGB, _PALETTE, _SEPARATED) and page.dtype is not None
+    """Return whether tifffile alone decodes a page, and its numbers mean something to :func:`_colours`."""
+    plain = page.compression in (*_PLAIN, *_DEFLATE) and page.predictor in _PREDICTORS
+    return plain and int(page.photometric) in (*_GREYS, _RGB, _PALETTE, _SEPARATED) and page.dtype is not None
 
 
 def _raster(page: TiffPage, size: int, how: Rendering) -> Raster:
     """Return one page."""
     _refuse_lies(page, size, how)
-    values: Values = page.asarray()
+    values: Values = page.asarray(maxworkers=1)  # readers are read by threads of their own
     axes = page.axes
     if axes == "SYX":
         values = values.transpose(1, 2, 0)
@@ -129,15 +128,16 @@ def _raster(page: TiffPage, size: int, how: Rendering) -> Raster:
         raise DataError(f"its values are {values.dtype}, which no picture has. Save it as whole numbers or floats.")
     tag = page.tags.get(_ORIENTATION)
     turned = oriented(values, tag.value if tag is not None and tag.value in range(1, 9) else 1)
-    return turned_colours(page, np.ascontiguousarray(turned), how)
+    return _colours(page, np.ascontiguousarray(turned), how)
 
 
-def turned_colours(page: TiffPage, values: Values, how: Rendering) -> Raster:
+def _colours(page: TiffPage, values: Values, how: Rendering) -> Raster:
     """Return the colours that the numbers of a page (height, width, channels) stand for."""
     kind, bits, photometric = values.dtype.kind, page.bitspersample, int(page.photometric)
     top = 1.0 if kind in "fb" else float(2 ** (bits - 1) - 1 if kind == "i" else 2**bits - 1)
     if photometric == _PALETTE and how.mode != "index" and page.colormap is not None:
-        return Raster(page.colormap.T[values[..., 0]], 65535.0)
+        wide = page.colormap.T[values[..., 0]]
+        return Raster(wide, 65535.0) if (page.colormap % 257).any() else Raster((wide // 257).astype(np.uint8), 255.0)
     if photometric == 0:
         values = ~values if kind == "b" else (1 if kind == "f" else -1 if kind == "i" else values.dtype.type(top)) - values
     if photometric == _SEPARATED:
@@ -165,19 +165,20 @@ def _divided(values: Values) -> Values:
 
 def _refuse_lies(page: TiffPage, size: int, how: Rendering) -> None:
     """Raise where the header announces more than the file or ``max_pixels`` hold."""
-    needed = math.prod(page.shape) * (page.dtype.itemsize if page.dtype is not None else 1)
-    if needed > LARGEST_BYTES_A_PIXEL * how.max_pixels:
+    item = page.dtype.itemsize if page.dtype is not None else 1
+    needed = math.prod(page.shape) * item
+    if math.prod(page.shape) * max(4, item) > LARGEST_BYTES_A_PIXEL * how.max_pixels:
         said = f"{page.samplesperpixel} channels of {page.bitspersample} bits"
         raise DataError(
             f"its header says {page.imagewidth} x {page.imagelength} pixels of {said}: {needed:,} bytes. Pass a larger max_pixels= if it is meant."
         )
     offsets, counts = page.dataoffsets, page.databytecounts
-    missing = len(offsets) < math.prod(page.chunked) or any(count <= 0 for count in counts)
-    if missing or any(offset < 0 or offset + count > size for offset, count in zip(offsets, counts, strict=True)):
-        raise DataError(
-            f"it is cut: its header names {sum(counts):,} bytes of pixels, up to byte {max(map(sum, zip(offsets, counts, strict=True)), default=0):,} of {size:,}. Copy it anew."
-        )
-    chunk = math.prod(page.chunks) * (page.dtype.itemsize if page.dtype is not None else 1)
+    ends = [offset + count for offset, count in zip(offsets, counts, strict=True)]
+    missing = len(offsets) < math.prod(page.chunked) or min(counts, default=0) <= 0 or min(offsets, default=0) < 0
+    if missing or max(ends) > size:
+        named = f"{sum(counts):,} bytes of pixels, up to byte {max(ends, default=0):,} of {size:,}"
+        raise DataError(f"it is cut: its header names {named}. Copy it anew.")
+    chunk = math.prod(page.chunks) * item
     if chunk > needed * 4 + _FREE:
         raise DataError(f"its tiles of {page.chunks} are larger than the picture of {page.shape}. Save it anew.")
     if page.compression in _DEFLATE:
