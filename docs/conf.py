@@ -52,7 +52,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(torchflow\.)?(\w+\.)*(Data|State|SchedulerRecipe|OptimizerRecipe|MetricFunction|Metric|Stateful|Supervised)"),
     (
         "py:.*",
-        r"(torchflow\.)?(\w+\.)*(Source|Frame|ArrowStream|Part|Amounts|Classes|FileSystem|Keys|Choices|Scheduling|Averages|Saver|Alarm|Hook)",
+        r"(torchflow\.)?(\w+\.)*(Source|Frame|ArrowStream|Part|Amounts|Classes|FileSystem|Keys|Choices|Scheduling|Averages|Saver|Alarm|Hook|Labelling|Tokens|Bucketing)",
     ),
     ("py:.*", r"optional"),
 ]
