@@ -52,8 +52,9 @@ nitpick_ignore_regex = [
     ("py:.*", r"(torchflow\.)?(\w+\.)*(Data|State|SchedulerRecipe|OptimizerRecipe|MetricFunction|Metric|Stateful|Supervised)"),
     (
         "py:.*",
-        r"(torchflow\.)?(\w+\.)*(Source|Frame|ArrowStream|Part|Amounts|Classes|FileSystem|Keys|Choices|Scheduling|Averages|Saver|Alarm|Hook|Labelling|Tokens|Bucketing)",
+        r"(torchflow\.)?(\w+\.)*(Source|Frame|ArrowStream|Part|Amounts|Classes|FileSystem|Keys|Choices|Scheduling|Averages|Saver|Alarm|Hook)",
     ),
+    ("py:.*", r"(torchflow\.)?(\w+\.)*(Labelling|Tokens|Bucketing)"),
     ("py:.*", r"optional"),
 ]
 

@@ -122,15 +122,6 @@ def test_real_data_is_explained_as_well_as_by_least_squares(tmp_path: Path) -> N
     assert scores["network"] > 0.3
 
 
-def test_leaves_are_told_apart_by_their_outlines(tmp_path: Path) -> None:
-    done = run(tmp_path, "time_series.py", "--epochs", "1")  # fifty take a minute, and reach what the gallery says
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("nothing is shared between the splits (train 200, test 242).")
-    assert re.search(r"^accuracy +\d+\.\d % of 242 leaves that the network has not seen$", done.stdout, re.MULTILINE)
-    assert re.search(r"^published +97\.7 ± 0\.9 % after 2,000 epochs$", done.stdout, re.MULTILINE)
-    assert (tmp_path / "out" / "time_series.png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_penguins_are_told_apart_as_well_as_by_logistic_regression(tmp_path: Path) -> None:
     done = run(tmp_path, "penguins.py")
     assert done.returncode == 0, done.stderr
@@ -163,6 +154,15 @@ def test_an_example_without_its_data_says_what_to_install(tmp_path: Path, exampl
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert re.fullmatch(rf"this example reads .* of {package}: pip install {package}\n", done.stderr)
+
+
+def test_leaves_are_told_apart_by_their_outlines(tmp_path: Path) -> None:
+    done = run(tmp_path, "time_series.py", "--epochs", "1")  # fifty take a minute, and reach what the gallery says
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("nothing is shared between the splits (train 200, test 242).")
+    assert re.search(r"^accuracy +\d+\.\d % of 242 leaves that the network has not seen$", done.stdout, re.MULTILINE)
+    assert re.search(r"^published +97\.7 ± 0\.9 % after 2,000 epochs$", done.stdout, re.MULTILINE)
+    assert (tmp_path / "out" / "time_series.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_digits_in_image_files_are_told_apart(tmp_path: Path) -> None:

@@ -225,3 +225,13 @@ def test_the_scan_lets_sound_workbooks_through(tmp_path: Path) -> None:
 def test_letters_of_columns_are_numbers_and_back(number: int) -> None:
     assert workbook_cells.column_number(column_letters(number)) == number
     assert column_letters(16384) == "XFD"
+
+
+def test_the_cells_of_a_real_workbook_in_this_process() -> None:
+    named, *blocks = workbook_cells.cells(str(REAL_XLS), ["data"], 2**29, 10**7, False)
+    assert named == {"sheet": "data", "first_row": 1, "first_column": 0}
+    assert blocks[0][1][0] == ["d", "1985-01-01T00:00:00"]
+    assert sum(map(len, blocks)) == 380
+    for sheets, message in ((["x"], "there is no sheet 'x'"), ([9], "there is no sheet 9"), (None, "380 rows and 30 columns")):
+        with pytest.raises(ValueError, match=message):
+            list(workbook_cells.cells(str(REAL_XLS), sheets, 2**29, 10, False))

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -107,6 +107,7 @@ def test_an_arrow_table_without_pyarrow_says_what_is_missing(monkeypatch: pytest
         data.from_frame(table)
 
 
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_arrow_and_numpy_say_the_same_of_a_pandas_frame(draw: st.DataObject) -> None:
     size = draw.draw(st.integers(1, 5))

@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from torchflow import data
-from torchflow.data.readers import parquet_file, spilled
+from torchflow.data.readers import mapped, mapping, parquet_file, spilled
 from torchflow.data.readers.mapped import MappedTable
 from torchflow.errors import ArgumentTypeError, FileError, TableError
 
@@ -93,15 +93,16 @@ def test_a_parquet_file_has_rows(file: Path) -> None:
 @pytest.mark.parametrize("features", [None, ["text", "a"]])
 def test_a_mapped_table_has_the_same_rows(file: Path, features: Sequence[str] | None) -> None:
     memory = data.from_parquet(file, features=features)
-    mapped = data.from_parquet(file, features=features, cache=file.parent / "cache")
-    assert mapped.schema == memory.schema
-    assert isinstance(mapped.source, MappedTable)
-    assert mapped.source.columnar
+    on_disk = data.from_parquet(file, features=features, cache=file.parent / "cache")
+    assert on_disk.schema == memory.schema
+    assert isinstance(on_disk.source, MappedTable)
+    assert on_disk.source.columnar
     for indices in ([0], [199, 0, 31, 32, 33, 31], list(range(200)), torch.randint(0, 200, (64,)).tolist()):
-        assert cells(mapped.take_batch(indices)) == cells(memory.take_batch(indices))
-    assert mapped[5]["text" if features else "level"] == memory[5]["text" if features else "level"]
+        assert cells(on_disk.take_batch(indices)) == cells(memory.take_batch(indices))
+    assert on_disk[5]["text" if features else "level"] == memory[5]["text" if features else "level"]
 
 
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_any_columns_are_the_same_in_memory_and_mapped(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
     size = draw.draw(st.integers(1, 12))
@@ -130,30 +131,40 @@ def test_any_columns_are_the_same_in_memory_and_mapped(tmp_path_factory: pytest.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parquet_file, "ROWS_AT_ONCE", draw.draw(st.integers(1, size)))
         memory = data.from_parquet(folder / "t.parquet")
-        mapped = data.from_parquet(folder / "t.parquet", cache=folder / "cache")
-    assert cells(memory.take_batch(indices)) == cells(mapped.take_batch(indices))
-    assert memory.schema == mapped.schema
+        on_disk = data.from_parquet(folder / "t.parquet", cache=folder / "cache")
+    assert cells(memory.take_batch(indices)) == cells(on_disk.take_batch(indices))
+    assert memory.schema == on_disk.schema
     for name, column in columns.items():
         assert [cell is None for cell in column.to_pylist()] == [
             cell is None or cell == "" for cell in cells(memory.take_batch(range(size)))[name][1]
         ] or column.type in (pa.string(), pa.dictionary(pa.int8(), pa.string()))
 
 
-def test_a_batch_reads_only_the_pieces_that_hold_its_rows(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_mapped_once_and_no_batch_opens_it_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = data.from_parquet(file, cache=file.parent / "cache")
-    source = dataset.source
-    assert isinstance(source, MappedTable)
-    touched: list[int] = []
-    piece = source._piece
+    opened: list[Path] = []
+    real = mapping.opened_map
 
-    def watched(number: int) -> Any:
-        touched.append(number)
-        return piece(number)
+    def watched(path: Path, size: int) -> Any:
+        opened.append(path)
+        return real(path, size)
 
-    monkeypatch.setattr(source, "_piece", watched)
-    dataset.take_batch([0, 199, 1])
-    assert set(touched) == {0, len(source._ends) - 1}
-    assert len(source._ends) >= 7
+    monkeypatch.setattr(mapped, "opened_map", watched)
+    for index in range(0, 200, 20):
+        dataset.take_batch([index, 199 - index])
+    assert len(opened) == 1
+
+
+def test_texts_and_offsets_that_point_outside_of_a_damaged_cache_are_named(file: Path) -> None:
+    folder = file.parent / "cache"
+    dataset = data.from_parquet(file, cache=folder, features=["text"])
+    (made,) = arrow_files(folder)
+    content = bytearray(made.read_bytes())
+    at = content.index(b"text 0text 1") if b"text 0text 1" in content else content.index(b"text")
+    content[at : at + 2] = b"\xff\xff"
+    made.write_bytes(bytes(content))
+    with pytest.raises(FileError, match=r"arrow is damaged: .*Delete .*cache.* to make it anew"):
+        dataset.take_batch(range(200))
 
 
 def arrow_files(folder: Path) -> list[Path]:
@@ -166,7 +177,8 @@ def test_a_cache_is_found_again_and_made_anew_for_another_file(file: Path) -> No
     (made,) = arrow_files(folder)
     before = made.stat()
     assert data.from_parquet(file, cache=folder)[7]["whole"] == 7
-    assert made.stat() == before
+    after = made.stat()
+    assert (after.st_ino, after.st_mtime_ns, after.st_size) == (before.st_ino, before.st_mtime_ns, before.st_size)
     pq.write_table(table(100), file)
     assert len(data.from_parquet(file, cache=folder)) == 100
     (again,) = arrow_files(folder)  # the old one is gone
@@ -299,5 +311,5 @@ def test_a_mapped_table_travels_without_its_map(file: Path) -> None:
     dataset = data.from_parquet(file, cache=file.parent / "cache")
     dataset.take_batch([0])
     copy = pickle.loads(pickle.dumps(dataset.source))
-    assert copy._pieces is None
+    assert copy._map is None
     assert copy.length == 200

@@ -54,7 +54,7 @@ def epochs(dataset: data.Dataset[Any], batch_size: int = 8, workers: int = 0) ->
     try:
         return [batch for epoch in range(2) for batch in batches.epoch(epoch)]
     finally:
-        batches.close()  # type: ignore[attr-defined]
+        batches.close()
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -86,7 +86,7 @@ def with_length(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_model_learns_the_same_from_every_kind_of_table(folder: Path) -> None:
-    weights = []
+    weights: list[Tensor] = []
     for make in TABLES.values():
         dataset = encoded(make(folder))
         trainer: Trainer[nn.Linear, Any] = Trainer(supervised(nn.MSELoss()), optimizer=adam, progress=False)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import Tensor, nn
@@ -80,6 +80,7 @@ def test_a_role_holds_just_what_it_names() -> None:
     assert encoding.inverse(torch.tensor([2, 0])) == ["c", "a"]
 
 
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.sampled_from("abc")), min_size=2, max_size=30))
 def test_numbers_and_levels_are_those_of_scikit_learn(rows: list[tuple[float, str]]) -> None:
     frame = pd.DataFrame(rows, columns=["n", "c"])
@@ -102,6 +103,7 @@ CELLS = {
 }
 
 
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), st.sampled_from(["fill", "indicator"]), st.booleans(), st.sampled_from([1, 2]))
 def test_no_row_outside_the_training_split_changes_the_encoder(draw: st.DataObject, missing: str, codes: bool, rare: int) -> None:
     size = draw.draw(st.integers(4, 12))
@@ -135,6 +137,7 @@ def changed(columns: Rows, rows: Tensor) -> data.Dataset[Any]:
     return table(other)
 
 
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), st.booleans())
 def test_a_row_is_encoded_as_in_a_batch_and_as_in_the_whole(draw: st.DataObject, codes: bool) -> None:
     size = draw.draw(st.integers(2, 9))
@@ -388,6 +391,7 @@ def test_what_is_no_row_is_refused() -> None:
         classes.inverse([1])  # type: ignore[arg-type]
 
 
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_a_state_with_anything_else_in_it_is_refused_with_a_typed_error(draw: st.DataObject) -> None:
     target = draw.draw(st.sampled_from(["price", "kind", None]))

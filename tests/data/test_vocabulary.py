@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchflow import data, load_model, save_model
 from torchflow.data import FittedVocabulary, Vocabulary, encoder_from_state, from_iterable
 from torchflow.data.tokens import ByteTokens
-from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError, MissingExtraError, TorchflowError
+from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError, LeakError, MissingExtraError, TorchflowError
 
 TEXTS = st.lists(st.text(max_size=30), min_size=1, max_size=6)
 EXACT = ("byte", "character", "bpe")
@@ -82,6 +82,15 @@ def test_nothing_is_learnt_outside_the_training_split(train: list[str], test: li
 
 def _equal(one: object, other: object) -> bool:
     return torch.equal(one, other) if isinstance(one, Tensor) and isinstance(other, Tensor) else one == other
+
+
+def test_only_the_training_split_is_learnt_from() -> None:
+    texts = from_iterable(["one", "two", "three", "four"])
+    train, valid = texts.split(0.5, 0.5, seed=0)
+    for held_out in (texts, valid):
+        with pytest.raises(LeakError, match="Vocabulary"):
+            Vocabulary().fit(held_out)
+    assert Vocabulary().fit(train).size > 2
 
 
 def test_the_most_frequent_tokens_are_kept_and_ties_fall_to_the_smaller() -> None:

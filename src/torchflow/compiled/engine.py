@@ -8,6 +8,7 @@ one rule on both sides of a resume.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -156,12 +157,14 @@ class CompiledUpdates:
         with Rates(run, group.updates) as rates:
             rates.undo()
         window = [move(batch, run.choices.device, run.choices.memory_format) for batch in group.window(0)]
-        captured = capture(run, values, window, rates.stacked[0])
-        try:
-            return captured, compile_updates(captured, values.live(), [*_placed(run, group), rates.stacked])
-        except Exception as error:
-            said = (str(error).strip().splitlines() or [""])[0]
-            raise Uncapturable(f"the compiler failed ({type(error).__name__}: {said})") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what the compiler warns of is its own, and would end it where warnings are errors
+            captured = capture(run, values, window, rates.stacked[0])
+            try:
+                return captured, compile_updates(captured, values.live(), [*_placed(run, group), rates.stacked])
+            except Exception as error:
+                said = (str(error).strip().splitlines() or [""])[0]
+                raise Uncapturable(f"the compiler failed ({type(error).__name__}: {said})") from error
 
 
 def _placed(run: Run[Any, Any], group: Group) -> tuple[Tensor, ...]:

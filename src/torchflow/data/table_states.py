@@ -25,7 +25,7 @@ def part_from_state(state: Mapping[str, Any]) -> Part:
     kind = next((part for part in (Number, Moment, Levels, Words) if part.kind == state["kind"]), None)
     if kind is None:
         raise _odd("kind", state["kind"])
-    values = {}
+    values: dict[str, Any] = {}
     for field in fields(kind):
         value = state[field.name]
         if not (_ONE_OF[field.name](value) if field.name in _ONE_OF else _HOLDS[str(field.type)](value)):

@@ -9,6 +9,7 @@ from torchflow.data.byte_pairs import BYTES, BytePairTokens
 from torchflow.data.dataset import Dataset
 from torchflow.data.fields import checked_field
 from torchflow.data.fitted_vocabulary import KINDS, SPECIALS, FittedVocabulary, texts_of
+from torchflow.data.provenance import check_training
 from torchflow.data.tokens import ByteTokens, CharacterTokens, Tokens, WordTokens
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
 
@@ -79,6 +80,7 @@ class Vocabulary:
             ArgumentTypeError: ``train`` is no Dataset.
             ArgumentValueError: Nothing is frequent enough.
             DataError: A sample has no text at the field, or text that is no Unicode.
+            LeakError: It is a part that is held out, or the whole of what was split.
             MissingExtraError: ``kind`` is "bpe" and tokenizers is not installed.
         """
         if not isinstance(train, Dataset):
@@ -88,6 +90,7 @@ class Vocabulary:
             )
         if not len(train):
             raise DataError("Vocabulary.fit needs at least one sample, got an empty dataset.")
+        check_training(train.source, "Vocabulary")
         most = None if self._size is None else self._size - len(self._specials)
         texts = texts_of(train, self._field)
         tokens: Tokens

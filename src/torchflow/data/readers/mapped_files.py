@@ -15,10 +15,11 @@ from typing import Any
 
 from torchflow.data.readers.arrow import pyarrow
 from torchflow.data.readers.columns import EXACT
-from torchflow.data.readers.mapped import WHOLE, Manifest
+from torchflow.data.readers.mapped import Manifest
 from torchflow.errors import FileError
 
 MANIFEST = "manifest.json"
+_WHOLE = ("bool", "int64")
 _ABANDONED = 600.0
 """Seconds after which a file that nobody has gone on writing is one that was left behind."""
 
@@ -34,7 +35,7 @@ class Kinds:
         """Look at a record batch of bool, int64, float, double and large_string columns."""
         compute = importlib.import_module("pyarrow.compute")
         for name, column in zip(piece.schema.names, piece.columns, strict=True):
-            if column.type in WHOLE and column.null_count:
+            if column.type in _WHOLE and column.null_count:
                 self._gaps.add(name)
             if column.type == "int64":
                 extremes = compute.min_max(column).as_py()

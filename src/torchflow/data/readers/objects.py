@@ -48,7 +48,7 @@ def _kinds(cells: Sequence[Any]) -> set[str]:
     """Return the kinds of all cells; of the common types one cell, or the extremes, say it for all."""
     found = set()
     for cell_type in set(map(type, cells)):
-        own = [cell for cell in cells if type(cell) is cell_type]
+        own: list[Any] = [cell for cell in cells if type(cell) is cell_type]
         if cell_type is float:
             gaps = sum(map(math.isnan, own))
             found.update(["gap"] * (gaps > 0) + ["number"] * (gaps < len(own)))
