@@ -55,7 +55,7 @@ def test_a_folder_a_class_and_a_list_with_labels(tmp_path: Path) -> None:
     write(tmp_path, "d/neg/2.txt.gz", gzip.compress(b"poor"))
     dataset = from_text(tmp_path / "d", labels="folder")
     assert [(text, int(y)) for text, y in dataset] == [("bad", 0), ("poor", 0), ("good\nfilm", 1)]
-    assert str(dataset.schema) == "text:, label: int64 2 classes"
+    assert str(dataset.schema) == "text, label: int64 2 classes"
     paths = [tmp_path / "d/pos/1.txt", tmp_path / "d/neg/1.txt"]
     assert [(text, float(y)) for text, y in from_text(paths, labels=[5.0, 1.0])] == [("good\nfilm", 5.0), ("bad", 1.0)]
     assert [(text, int(y)) for text, y in from_text(paths, lines=True, labels=["p", "n"])] == [("good", 1), ("film", 1), ("bad", 0)]

@@ -128,9 +128,9 @@ class Genome(FileSource):
         """Return the labels of all stretches."""
         return None if self._labels is None or part not in (1, "label") else self._labels.targets
 
-    def stamp(self, times: bool = False) -> str:
+    def stamp(self) -> str:
         """Return a digest of the file, and of which stretches are samples with which labels."""
-        digest = hashlib.blake2b(super().stamp(times).encode(), digest_size=16)
+        digest = hashlib.blake2b(super().stamp().encode(), digest_size=16)
         for column in (self._places.owners, self._places.starts, self._places.stops, self._places.reverse):
             digest.update(column.tobytes())
         digest.update(b"" if self._labels is None else self._labels.targets.numpy().tobytes())

@@ -71,14 +71,14 @@ class Sequences(Source):
         place = 1 if self._pack.qualities is None else 2
         return None if self._labels is None or part not in (place, "label") else self._labels.targets
 
-    def stamp(self, times: bool = False) -> str:
-        """Return a digest of names, lengths, labels, and bases spread evenly over all records, or all of them with ``times``."""
+    def stamp(self) -> str:
+        """Return a digest of names, lengths, labels, and bases spread evenly over all records."""
         digest = hashlib.blake2b(repr(self._files.names).encode("utf-8", "surrogateescape"), digest_size=16)
         digest.update(self._pack.offsets.tobytes())
         if self._labels is not None:
             digest.update(self._labels.targets.numpy().tobytes())
         codes = self._pack.codes
-        digest.update(codes[:: 1 if times else max(1, len(codes) // _STAMPED)].tobytes())
+        digest.update(codes[:: max(1, len(codes) // _STAMPED)].tobytes())
         return digest.hexdigest()
 
     def header(self, index: int) -> str:

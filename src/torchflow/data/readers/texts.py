@@ -124,13 +124,13 @@ class Texts(Source):
         """Return where the lines of another file begin."""
         return self._seams
 
-    def stamp(self, times: bool = False) -> str:
-        """Return a digest of where texts begin, of labels, and of bytes spread evenly over all, or all of them with ``times``."""
+    def stamp(self) -> str:
+        """Return a digest of where texts begin, of labels, and of bytes spread evenly over all."""
         digest = hashlib.blake2b(self._texts.starts.tobytes(), digest_size=16)
         if self._labels is not None:
             digest.update(self._labels.targets.numpy().tobytes())
         content = self._texts.content
-        digest.update(content[:: 1 if times else max(1, len(content) // _STAMPED)].tobytes())
+        digest.update(content[:: max(1, len(content) // _STAMPED)].tobytes())
         return digest.hexdigest()
 
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
