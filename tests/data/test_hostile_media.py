@@ -46,7 +46,7 @@ EXPECTED = {
     "one byte": NO_SOUND,
     "a tag of 256 MiB": r"a\.mp3 cannot be read as sound",
     "a flac of 256 GiB": r"a\.flac claims 68,719,476,735 samples, more than a file of its size can hold",
-    "half a flac": r"a\.flac cannot be read as sound: flac decoder lost sync\. It may be cut",
+    "half a flac": r"a\.flac cannot be read as sound: .*It may be cut",
     "half an mp3": r"a\.mp3 ends after [\d,]+ samples of the 8,000 that its header promises: it is cut, or its header is wrong",
     "half an ogg": r"a\.ogg cannot be read as sound: Supported file format but file is malformed",
     "half a wav": r"a\.wav is cut: its header promises 16,000 bytes of sound, and 7,978 are there",

@@ -32,6 +32,14 @@ def test_what_is_real_is_kept_and_what_is_filled_is_masked(lengths: list[int], m
         assert (values.narrow(axis, length, longest - length) == -1).all()
 
 
+def test_a_batch_that_does_not_stack_names_the_remedy() -> None:
+    samples: Any = data.from_iterable([(torch.ones(1, 2), 0), (torch.ones(1, 3), 1)])
+    with pytest.raises(
+        RaggedBatchError, match=r"the part \[0\] has shape \(1, 2\) in one and \(1, 3\).*data\.PadBatch\(\) where lengths differ"
+    ):
+        samples.take_batch([0, 1])
+
+
 def test_other_parts_are_put_together_as_always() -> None:
     samples: list[Any] = [{"x": torch.ones(1, n), "y": torch.arange(n), "name": f"n{n}", "label": n} for n in (2, 3)]
     batch = PadBatch({"x": 0.5, "y": -100}, length=4)(samples)

@@ -14,7 +14,9 @@ from torch import Tensor
 from torchflow.errors import DataError, RaggedBatchError
 from torchflow.tree import leaves_with_paths, map_leaves
 
-_REMEDY = "Make them equal in a map (pad or crop), or pass collate= with a function of your own."
+_REMEDY = (
+    "Make them equal in a map (pad or crop), or pass collate=: data.PadBatch() where lengths differ, or a function of your own."
+)
 
 
 def collate(samples: Sequence[Any], indices: Sequence[int] | None = None) -> Any:

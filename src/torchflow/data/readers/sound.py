@@ -86,7 +86,8 @@ def read_sound(path: str, begin: float, seconds: float | None, wanted: Wanted, r
         raise FileError(
             f"{path} has {sound.seconds:.3f} seconds of sound and none from {begin:g} seconds on. Choose an earlier start.", path
         )
-    return torch.from_numpy(np.ascontiguousarray(made.T))
+    # In torch's own memory: what is computed from it depends on its alignment, and NumPy's differs from run to run.
+    return torch.empty(made.shape[1], len(made)).copy_(torch.from_numpy(made).T)
 
 
 def sound_of(path: str) -> Sound:

@@ -21,7 +21,7 @@ MAX_SAMPLES = 2**27
 """Numbers in the sound of one sample, samples times channels: 512 MiB as float32."""
 MAX_CHANNELS = 64
 MAX_RATE = 1_000_000
-_BLOCK = 2**20  # numbers that are read at once: memory grows with what is there, never with what a header promises
+_BLOCK = 2**20  # numbers that are read at once where a file is read and nothing kept
 _FRAMES_OF_A_BYTE = 2**16  # silence, packed as tightly as any format packs it
 _RESERVOIR = 20 * 1152  # samples of the frames that hold the 511 bytes that an mp3 frame may take from before it, at 8 kbit/s
 _PAGE = 65_307  # bytes of the largest page of an Ogg file
@@ -134,13 +134,14 @@ def samples_of(path: str, locate: Locate) -> tuple[Sound, Samples]:
         wanted = max(0, min(frames, sound.frames - start))
         if wanted * sound.channels > MAX_SAMPLES:
             raise FileError(too_much(path, wanted * sound.channels), path)
-        if wanted and start:
-            _go_to(file, path, start)
-        made = list(_blocks(file, wanted))
-    found = sum(map(len, made))
+        begin = _before(file, path, start) if wanted else start
+        file.seek(begin if wanted else 0)
+        # In one call: behind each one soundfile seeks, and a decoder forgets what the next samples need.
+        made: Samples = file.read(start - begin + wanted, dtype="float32", always_2d=True)
+    found = max(0, len(made) - (start - begin))
     if found < wanted:
         raise FileError(cut(path, start + found, sound.frames), path)
-    return sound, made[0] if len(made) == 1 else np.concatenate([np.zeros((0, sound.channels), np.float32), *made])
+    return sound, made[start - begin :]
 
 
 def read_through(path: str) -> None:
@@ -166,20 +167,16 @@ def cut(path: str, found: int, promised: int) -> str:
     return f"{reason}: it is cut, or its header is wrong. Replace it, or leave it out."
 
 
-def _go_to(file: Any, path: str, start: int) -> None:
-    """Go to a sample, and arrive there with what a decoder knows that came from the beginning.
+def _before(file: Any, path: str, start: int) -> int:
+    """Return where to begin, so that at a sample the decoder knows what it knows when it comes from the beginning.
 
-    A frame of mp3 takes bits from those before it, and in the last page of a Vorbis stream libsndfile misses its target:
-    there the samples before are decoded and thrown away.
+    A frame of mp3 takes bits from those before it, and in the last page of a Vorbis stream libsndfile misses its target.
     """
-    begin = start
     if file.format in ("MP3", "MPEG"):
-        begin = max(0, start - _RESERVOIR)
-    elif file.format == "OGG" and file.subtype == "VORBIS":
-        begin = max(0, min(start, _last_page_of(path) - 1))
-    file.seek(begin)
-    for _ in _blocks(file, start - begin):
-        pass
+        return max(0, start - _RESERVOIR)
+    if file.format == "OGG" and file.subtype == "VORBIS":
+        return max(0, min(start, _last_page_of(path) - 1))
+    return start
 
 
 def _last_page_of(path: str) -> int:
