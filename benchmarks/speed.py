@@ -120,8 +120,8 @@ def _row(one: Player, laps: list[Lap], others: Mapping[str, list[Lap]]) -> resul
     updates = one.workload.updates
     warm_up, *counted = [lap.seconds / updates for lap in laps]
     low, middle, high = _quartiles(_ratios(one, laps, others["hand"]))
-    expected = losses(one.workload, len(laps) if isinstance(one, Gated) else 1)[-1]
-    off = abs(laps[-1].loss - expected) / expected
+    expected = losses(one.workload, len(laps)) if isinstance(one, Gated) else losses(one.workload, 1) * len(laps)
+    off = max(abs(lap.loss - loss) / loss for lap, loss in zip(laps, expected, strict=True))
     row: results.Row = {
         "contestant": one.contestant.name,
         "library": one.library,
