@@ -18,7 +18,7 @@ import torch.multiprocessing
 
 from torchflow import data
 from torchflow.data import batches_of, workers
-from torchflow.data.batches import DatasetBatches
+from torchflow.data.dataset_batches import DatasetBatches
 from torchflow.data.workers import Request, _Answers, _check_travels, read_ahead
 from torchflow.errors import DataError
 from torchflow.randomness import Keys

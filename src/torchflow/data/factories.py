@@ -12,6 +12,7 @@ from torch import Tensor
 
 from torchflow import arguments
 from torchflow.data.dataset import Dataset
+from torchflow.data.schema import Schema
 from torchflow.data.sources import Calls, Columns, Items
 from torchflow.errors import ArgumentTypeError, DataError
 from torchflow.tree import leaves_with_paths, map_leaves
@@ -96,7 +97,8 @@ def _from_columns(tree: Any, factory: str, column: Callable[[str, Any], Tensor])
         said = ", ".join(f"{path} has {length}" for path, length in lengths.items())
         raise DataError(f"{factory} needs columns of one length: {said}. The first dimension counts samples.")
     remaining = iter(made)
-    return Dataset(Columns(map_leaves(lambda _: next(remaining), tree), factory))
+    columns = map_leaves(lambda _: next(remaining), tree)
+    return Dataset(Columns(columns, factory, Schema.of_batch(columns)))
 
 
 def _tensor_column(place: str, value: object) -> Tensor:
