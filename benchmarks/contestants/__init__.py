@@ -70,10 +70,7 @@ class Contestant:
 
     def missing(self) -> str | None:
         """Return why it cannot take part in this process's environment, or None."""
-        if importlib.util.find_spec(self.needs) is None:
-            return f"{self.needs} is not installed"
-        check = getattr(importlib.import_module(self.place.partition(":")[0]), "missing", None)
-        return None if check is None else check(**self.choices)
+        return None if importlib.util.find_spec(self.needs) else f"{self.needs} is not installed"
 
 
 _SHORT = {"W1": 300, "W2": 120, "W3": 4, "W4": 200}
