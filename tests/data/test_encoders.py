@@ -138,7 +138,7 @@ def test_a_state_makes_the_same_encoder() -> None:
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({}, "state must name an encoder out of categories, standardize, got None"),
+        ({}, "state must name an encoder out of categories, log_mel, standardize, table, vocabulary, got None"),
         ({"encoder": "os.system"}, r"got 'os.system' \(str\)"),
         ({"encoder": ["standardize"]}, r"\(list\)"),
         (None, "got None"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import shutil
 import threading
 import warnings
 from collections import Counter
@@ -17,6 +19,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from torchflow.data import Dataset, batches_of
+from torchflow.data.describing import digest_of
 from torchflow.data.readers.files import (
     Files,
     FileSource,
@@ -238,6 +241,30 @@ def test_a_resume_notices_other_files(tmp_path: Path, change: str) -> None:
     else:
         os.utime(path, (0, 0))  # a copy has other times
     assert (content() == before) == (change == "none")
+
+
+def test_a_cache_notices_a_file_of_another_time_but_not_of_another_place(tmp_path: Path) -> None:
+    write(tmp_path / "one", a__1_bin="x!", b__2_bin="y!")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    before = digest_of(from_bytes(tmp_path / "one", labels="folder").source)
+    assert digest_of(from_bytes(tmp_path / "two", labels="folder").source) == before
+    os.utime(tmp_path / "two" / "a" / "1.bin", (0, 0))
+    assert digest_of(from_bytes(tmp_path / "two", labels="folder").source) != before
+    assert digest_of(from_bytes(tmp_path / "one").source) != before
+
+
+def test_labels_are_known_without_reading_a_file(tmp_path: Path) -> None:
+    write(tmp_path, **{f"{'ab'[place % 2]}__{place}_bin": "x" for place in range(12)})
+    dataset = from_bytes(tmp_path, labels="folder")
+    for path in tmp_path.glob("*/*.bin"):
+        path.unlink()
+    train, test = dataset.split(0.5, 0.5, stratify="label")
+    assert train.source.column("label").tolist().count(0) == test.source.column(1).tolist().count(0) == 3  # type: ignore[union-attr]
+
+
+def test_an_error_travels_between_processes_with_its_path() -> None:
+    error = pickle.loads(pickle.dumps(FileError("a.bin is bad", Path("a.bin"))))
+    assert (str(error), error.path) == ("a.bin is bad", "a.bin")
 
 
 class Records(FileSource):

@@ -49,6 +49,7 @@ KINDS: dict[str, tuple[Field, Any, str]] = {
     "stereo": (Field("x", dims=("channel", "time")), np.zeros((2, 99)), "lines"),
     "one-hot": (Field("x", dims=("base", "position")), np.zeros((4, 99)), "bases"),
     "codes": (Field("x", dims=("position",)), np.zeros(99, dtype=np.int64), "text"),
+    "qualities in whole numbers": (Field("x", unit="phred", dims=("position",)), np.zeros(99, dtype=np.int64), "lines"),
     "qualities": (Field("x", dims=("position",)), np.zeros(99), "lines"),
     "rgb": (Field("x"), np.zeros((3, 32, 32)), "image"),
     "rgb last": (Field("x"), np.zeros((32, 32, 3)), "image"),
@@ -149,6 +150,8 @@ def test_texts_and_codes_are_letters() -> None:
     codes = torch.tensor([[0, 1, 2, 3, 4, 9]])
     dna = Field("sequence", (6,), torch.int64, classes=tuple("ACGTN"), dims=("position",))
     assert texts(described((codes, dna)).show()) == "ACGTN?"
+    bare = Field("sequence", (5,), torch.int64, dims=("position",))
+    assert texts(described((codes[:, :5], bare)).show()) == "ACGTN"
     words = Field("tokens", (6,), torch.int64, classes=("to", "be", "or", "not", "."), dims=("position",))
     assert texts(described((codes, words)).show()) == "to be or not . ?"
     assert texts(described((codes, Field("tokens", (6,), torch.int64))).show()) == "0 1 2 3 4 9"

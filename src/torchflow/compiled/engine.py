@@ -21,7 +21,7 @@ from torchflow.compiled.machine import Machine, compile_updates
 from torchflow.compiled.rates import Rates, refuse_moving_momentum
 from torchflow.compiled.reasons import Uncapturable, Unprimed
 from torchflow.compiled.values import Values
-from torchflow.device import move
+from torchflow.device import move, out_of_memory
 from torchflow.events import Stepped
 from torchflow.hooks import Callback
 from torchflow.intervals import Progress
@@ -114,7 +114,7 @@ class CompiledUpdates:
         run.settled = False
         run.randomness.seed(before.updates, 0, run.accelerator)
         with torch.no_grad(), Rates(run, group.updates, self._rates) as rates:
-            made, reports = ready([*_placed(run, group), rates.stacked])
+            made, reports = self._called(run, ready, group, rates)
             if finite := bool(reports[-1].all().item()):
                 torch._foreach_copy_(ready.carried, made)
             else:
@@ -128,6 +128,14 @@ class CompiledUpdates:
         batch, samples = batch + group.updates * group.accumulate, samples + group.updates * sum([part.samples for part in parts])
         run.previous, run.progress = before, Progress(epoch, batch, updates + group.updates, samples, validated)
         return _event(run, parts, reports, rates.last)
+
+    def _called(self, run: Run[Any, Any], ready: _Ready, group: Group, rates: Rates) -> tuple[list[Tensor], list[Tensor]]:
+        try:
+            return ready([*_placed(run, group), rates.stacked])
+        except Exception as error:
+            if explained := out_of_memory(error, f"updates {run.progress.updates} to {run.progress.updates + group.updates}"):
+                raise explained from error
+            raise
 
     def _made_ready(self, run: Run[Any, Any], group: Group) -> _Ready:
         """Capture and compile, or find what was compiled for a run that looks like this."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torchflow import arguments
+from torchflow.data.bucketing import Bucketed
 from torchflow.data.cutting import LAST_BATCH, Cutting
 from torchflow.data.dataset_batches import DatasetBatches
 from torchflow.data.interop import as_dataset, yields_batches
@@ -52,7 +53,7 @@ def batches_of(
     keys: Keys,
     name: str,
     batch_size: int | None = None,
-    shuffle: bool | None = None,
+    shuffle: bool | Bucketed | None = None,
     last_batch: str = "keep",
     workers: int = 0,
     collate: Callable[[list[Any]], Any] | None = None,
@@ -65,7 +66,7 @@ def batches_of(
         keys: The keys of the run: the order of epoch e is under ``keys("order", e)``.
         name: The argument's name for error messages, such as "train".
         batch_size: Samples in a batch; None is 32.
-        shuffle: Whether each epoch has an order of its own; None is True for "train" and False otherwise.
+        shuffle: Whether each epoch has an order of its own, or :class:`Bucketed`; None is True for "train" and False otherwise.
         last_batch: What becomes of a last batch that is too small: "keep" it, "drop" it, or "pad" it with the first
             samples of the same epoch's order, which then count twice.
         workers: How many threads (for torchflow's own sources and random maps) or processes (for Python of the user)
@@ -79,7 +80,8 @@ def batches_of(
         DataError: The data is empty, or is not what it was taken for.
     """
     size = arguments.whole_or_none("batch_size", batch_size)
-    order = None if shuffle is None else arguments.flag("shuffle", shuffle)
+    buckets = shuffle if isinstance(shuffle, Bucketed) else None
+    order = None if shuffle is None else buckets is not None or arguments.flag("shuffle", shuffle, hint="Or data.Bucketed().")
     last = arguments.one_of("last_batch", last_batch, LAST_BATCH)
     count = arguments.whole("workers", workers, minimum=0)
     function = None if collate is None else arguments.function("collate", collate)
@@ -102,7 +104,8 @@ def batches_of(
         raise ArgumentValueError(
             f'last_batch="drop" leaves none of {name}: {source.length} samples, batch_size {cutting.size}. {remedy}'
         )
-    return DatasetBatches(source, keys, cutting, workers=count, collate=function, pin_memory=pinned)
+    orders = None if buckets is None else buckets.over(source, cutting.size)
+    return DatasetBatches(source, keys, cutting, workers=count, collate=function, pin_memory=pinned, orders=orders)
 
 
 def _refuse_options(name: str, data: object, options: list[str]) -> None:

@@ -77,10 +77,16 @@ def joined(batches: Sequence[Any], order: Tensor, place: str) -> Any:
     Raises:
         RaggedBatchError: The batches differ in structure, shape or dtype.
     """
+    first = batches[0]
+    if isinstance(first, Mapping) and all(isinstance(batch, Mapping) and batch.keys() == first.keys() for batch in batches):
+        return _mapping(first)({name: joined([batch[name] for batch in batches], order, place) for name in first})
+    if all(isinstance(batch, list) and isinstance(batch[0], str) for batch in batches):  # a column of texts
+        texts = [text for batch in batches for text in batch]
+        return [texts[row] for row in order.tolist()]
     parts = [dict(leaves_with_paths(batch)) for batch in batches]
-    expected = {path: (tuple(leaf.shape[1:]), leaf.dtype) for path, leaf in parts[0].items()}
+    expected = {path: (tuple(leaf.shape[1:]), leaf.dtype) for path, leaf in parts[0].items() if isinstance(leaf, Tensor)}
     for part in parts:
-        found = {path: (tuple(leaf.shape[1:]), leaf.dtype) for path, leaf in part.items()}
+        found = {path: (tuple(leaf.shape[1:]), leaf.dtype) for path, leaf in part.items() if isinstance(leaf, Tensor)}
         if found != expected:
             raise RaggedBatchError(f"the samples of {place} cannot be stacked: some are {expected}, others {found}. {_REMEDY}")
     columns = iter([torch.cat([part[path] for part in parts]).index_select(0, order) for path in expected])

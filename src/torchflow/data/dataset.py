@@ -58,12 +58,12 @@ class Dataset(Generic[T]):
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
-        """The files that ``bad="skip"`` left out: pairs of a path and the reason."""
+        """Pairs of a path and a reason, for the files that ``bad="skip"`` has left out."""
         return self._source.skipped
 
     @property
     def left_out(self) -> tuple[tuple[str, str], ...]:
-        """What a folder held that is not read, hidden files and other suffixes: pairs of a path and the reason."""
+        """Pairs of a path and a reason, for hidden files and other suffixes, which a folder held and which are not read."""
         return self._source.left_out
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from torchflow.data.calls import guarded
 from torchflow.data.cutting import Cutting
 from torchflow.data.draw import Draw
 from torchflow.data.fingerprint import content_of
-from torchflow.data.order import LookedUp, Order, algorithm_of, order_of
+from torchflow.data.order import LookedUp, Order, Orders, Ordinary
 from torchflow.data.sources import Source
 from torchflow.data.views import Select
 from torchflow.errors import DataError
@@ -34,6 +34,7 @@ class DatasetBatches:
         workers: Threads or processes that read ahead.
         collate: From a list of samples to a batch, or None.
         pin_memory: Whether batches go to page-locked memory.
+        orders: The order of each epoch; None is the ordinary one.
     """
 
     def __init__(
@@ -45,11 +46,12 @@ class DatasetBatches:
         workers: int,
         collate: Callable[[list[Any]], Any] | None,
         pin_memory: bool,
+        orders: Orders | None = None,
     ) -> None:
         self.length: int | None = cutting.batches
         self.samples: int | None = cutting.samples
         self._source, self._keys, self._cutting, self._collate = source, keys, cutting, collate
-        self._workers = workers
+        self._workers, self._orders = workers, orders or Ordinary(cutting.length, cutting.shuffle)
         self._pin = pin_memory and torch.cuda.is_available()
         self._table: Tensor | None = None
         self._make: Callable[[Tensor, Draw], Any] = self._standard if collate is None else self._collated
@@ -97,7 +99,7 @@ class DatasetBatches:
             "batches": cutting.batches,
             "batch_size": cutting.size,
             "last_batch": cutting.last,
-            "order": algorithm_of(cutting.length, cutting.shuffle),
+            "order": self._orders.algorithm,
         }
 
     def close(self) -> None:
@@ -155,8 +157,7 @@ class DatasetBatches:
         """Return the order of an epoch; the latest is kept."""
         latest = self._latest
         if latest is None or latest[0] != epoch:
-            key = self._keys("order", epoch) if self._cutting.shuffle else None
-            latest = self._latest = (epoch, order_of(self._cutting.length, key))
+            latest = self._latest = (epoch, self._orders.order(self._keys("order", epoch)))
         return latest[1]
 
 

@@ -21,7 +21,8 @@ from torchflow.checkpoint.shards import raw
 from torchflow.data.sources import Source
 from torchflow.errors import CacheError
 
-_MEMORIES = frozenset({"_lock", "_made", "_found", "_lineage", "divided", "learnt_by", "schema", "_shelf", "handles"})
+# What a node remembers but is not made of; of files their stamp counts, wherever they lie.
+_MEMORIES = frozenset({"files", "_lock", "_made", "_found", "_lineage", "divided", "learnt_by", "schema", "_shelf", "handles"})
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), torch.dtype, torch.device, torch.Size, range, slice)
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -131,11 +132,11 @@ class _Description:
     def _source(self, source: Source, place: str) -> None:
         """Add a node: its class, its choices, its parents and its files; what it only remembers does not count."""
         self._tag("source", _name(type(source)))
-        for name, part in sorted(vars(source).items()):
+        for name, part in sorted(source.made_of().items()):
             if name not in _MEMORIES:
                 self._tag("attribute", name)
                 self.add(part, f"{place}.{name}")
-        self._tag("files", source.stamp(times=True))
+        self._tag("files", f"{source.stamp()} {source.times()}")
 
     def _function(self, function: types.FunctionType, place: str) -> None:
         """Add a function: of a library its name, else its code and all that it reaches."""

@@ -22,6 +22,7 @@ FRAMES = 8
 LETTERS, LETTERS_A_LINE = 480, 80
 POINTS = 2000  # of a line: above that the envelope is drawn
 BASES = 120
+NUCLEOTIDES = "ACGTN"  # the codes of sequences
 
 
 def image(axis: Axes, field: Field, value: Array) -> None:
@@ -76,10 +77,19 @@ def lines(axis: Axes, field: Field, value: Array) -> None:
 
 def text(axis: Axes, field: Field, value: Array | str) -> None:
     """Draw the beginning of a text, or of the letters that codes stand for, or of the codes themselves."""
+    classes = field.classes
+    if (
+        not isinstance(value, str)
+        and classes is None
+        and field.name == "sequence"
+        and value.size
+        and value.max() < len(NUCLEOTIDES)
+    ):
+        classes = tuple(NUCLEOTIDES)
     if isinstance(value, str):
         written = value
-    elif field.classes is not None:
-        known = dict(enumerate(field.classes))
+    elif classes is not None:
+        known = dict(enumerate(classes))
         letters = [known.get(int(code), "?") for code in value[:LETTERS]]
         written = ("" if all(len(letter) == 1 for letter in letters) else " ").join(letters)
     else:

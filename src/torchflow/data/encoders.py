@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -14,8 +14,10 @@ from torchflow import arguments
 from torchflow.checkpoint import read_encoder_states
 from torchflow.data.categories import Categorized
 from torchflow.data.dataset import Dataset
-from torchflow.data.fields import checked_field, part_of, training_parts, with_field, with_part
+from torchflow.data.fields import checked_axes, checked_field, part_of, pooled, training_parts, with_field, with_part
 from torchflow.data.schema import Schema
+from torchflow.data.spectrograms import LogMel
+from torchflow.data.table_encoding import TableEncoding
 from torchflow.errors import ArgumentValueError, DataError
 from torchflow.types import State
 
@@ -35,17 +37,20 @@ class FittedEncoder(Protocol):
 
 
 class Standardize:
-    """Shift and scale one part to mean 0 and standard deviation 1, each element for itself.
+    """Shift and scale one part to mean 0 and standard deviation 1, each element for itself or each channel.
 
     Fit it on the training split alone, then map it over every split:
     ``scale = Standardize().fit(train)``, ``train.map_batch(scale)``.
 
     Args:
         field: The part: a tuple position, a dict key, an attribute, or None for the sample itself.
+        axes: The dimensions of one sample that share a mean and a standard deviation: ``(-2, -1)`` of pictures
+            (channels, height, width) gives one for each channel, whatever the sizes of the pictures.
     """
 
-    def __init__(self, field: int | str | None = 0) -> None:
+    def __init__(self, field: int | str | None = 0, *, axes: int | Sequence[int] = ()) -> None:
         self._field = checked_field(field)
+        self._axes = checked_axes(axes)
 
     def fit(self, train: Dataset[Any]) -> Standardized:
         """Return the fitted transform, after one pass over the samples in float64.
@@ -58,11 +63,11 @@ class Standardize:
             DataError: The part is no tensor of numbers, or a value is not finite; the message names the column.
         """
         count, mean, squares = 0, torch.zeros(()), torch.zeros(())
-        for first, part in training_parts(train, self._field, "Standardize"):
+        for first, part in training_parts(train, self._field, "Standardize", ragged=bool(self._axes)):
             if not isinstance(part, Tensor) or part.is_complex():
                 raise DataError(f"Standardize needs a tensor of real numbers at field {self._field!r}, got {type(part).__name__}.")
-            values = part.type(torch.float64)
-            _refuse_not_finite(values, first)
+            _refuse_not_finite(part, first)
+            values = pooled(part.type(torch.float64), self._axes)
             size, centre = len(values), values.mean(0)
             shift = centre - mean
             squares = squares + ((values - centre) ** 2).sum(0) + shift**2 * (count * size / (count + size))
@@ -78,7 +83,7 @@ class Standardized:
 
     Args:
         field: The part that is scaled.
-        mean: float64, the shape of one sample's part.
+        mean: float64, the shape of one sample's part, with 1 for the dimensions that share a mean.
         std: float64, the same shape, never 0.
     """
 
@@ -119,9 +124,18 @@ class Standardized:
         return mean, torch.as_tensor(self.std, dtype=kind, device=values.device), values.type(kind)
 
 
+def _vocabulary(state: Mapping[str, Any]) -> FittedEncoder:
+    from torchflow.data.fitted_vocabulary import FittedVocabulary  # noqa: PLC0415  (most models have none)
+
+    return FittedVocabulary.from_state(state)
+
+
 ENCODERS: dict[str, Callable[[Mapping[str, Any]], FittedEncoder]] = {
     "categories": Categorized.from_state,
+    "log_mel": LogMel.from_state,
     "standardize": Standardized.from_state,
+    "table": TableEncoding.from_state,
+    "vocabulary": _vocabulary,
 }
 """The encoders that a saved state may name; nothing else is ever looked up."""
 

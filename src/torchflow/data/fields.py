@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
+
+from torch import Tensor
 
 from torchflow import arguments
 from torchflow.data.dataset import Dataset
@@ -15,6 +17,7 @@ from torchflow.data.schema import Field, Schema
 from torchflow.errors import ArgumentTypeError, DataError
 
 _AT_ONCE = 4096  # samples read at once while fitting
+_ELEMENTS_AT_ONCE = 2**22  # of their numbers, where reading costs Python a sample
 
 
 def checked_field(field: object) -> int | str | None:
@@ -74,8 +77,14 @@ def with_field(schema: Schema | None, field: int | str | None, change: Callable[
     return Schema(tuple(fields))
 
 
-def training_parts(train: object, field: int | str | None, encoder: str) -> Iterator[tuple[int, Any]]:
+def training_parts(train: object, field: int | str | None, encoder: str, *, ragged: bool = False) -> Iterator[tuple[int, Any]]:
     """Yield ``(index of the first sample, part)`` of every batch of the training split.
+
+    Args:
+        train: The training split.
+        field: Which part.
+        encoder: What the messages call the encoder.
+        ragged: Whether the parts may differ in shape: then each batch is of one sample.
 
     Raises:
         ArgumentTypeError: ``train`` is no Dataset.
@@ -88,8 +97,46 @@ def training_parts(train: object, field: int | str | None, encoder: str) -> Iter
     if not len(train):
         raise DataError(f"{encoder}.fit needs at least one sample, got an empty dataset.")
     check_training(train.source, encoder)
-    for indices in pieces(len(train), _AT_ONCE):
+    for indices in pieces(len(train), 1 if ragged else _at_once(train, field)):
         yield int(indices[0]), part_of(train.take_batch(indices), field)
+
+
+def _at_once(train: Dataset[Any], field: int | str | None) -> int:
+    """Return how many samples are read at once: fewer where they are large, as pictures are."""
+    if train.source.columnar:
+        return _AT_ONCE
+    part = part_of(train.take_samples([0])[0], field)
+    return max(1, min(_AT_ONCE, _ELEMENTS_AT_ONCE // max(1, part.numel()))) if isinstance(part, Tensor) else _AT_ONCE
+
+
+def checked_axes(axes: object) -> tuple[int, ...]:
+    """Return dimensions as a tuple of different whole numbers."""
+    values = (axes,) if isinstance(axes, int) else axes
+    whole = isinstance(values, Sequence) and all(isinstance(axis, int) and not isinstance(axis, bool) for axis in values)
+    if not isinstance(values, Sequence) or not whole or len(set(values)) < len(values):
+        raise ArgumentTypeError(f"axes must be dimensions of a sample such as (-2, -1), got {arguments.shown(axes)}.")
+    return tuple(values)
+
+
+def pooled(batch: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return the rows that share statistics, shape (rows, ...): 1 in place of each dimension of ``axes``.
+
+    Args:
+        batch: Shape (batch, ...).
+        axes: Dimensions of one sample.
+
+    Raises:
+        DataError: The samples have no such dimension.
+    """
+    if not axes:
+        return batch
+    dims = batch.ndim - 1
+    wrong = next((axis for axis in axes if not -dims <= axis < dims), None)
+    places = sorted({axis % dims + 1 for axis in axes}) if wrong is None else []
+    if len(places) < len(axes):
+        raise DataError(f"axes={axes} are not {len(axes)} dimensions of a sample of shape {tuple(batch.shape[1:])}.")
+    kept = [1 if place in places else size for place, size in enumerate(batch.shape)][1:]
+    return batch.movedim(places, list(range(1, len(places) + 1))).reshape(-1, *kept)
 
 
 def _attributes(tree: Any) -> tuple[str, ...]:

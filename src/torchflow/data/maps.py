@@ -57,6 +57,8 @@ class Map(Source):
 class MapRandom(Source):
     """A function of the user on every sample and a generator under the sample's key.
 
+    A function whose ``foreign`` is true draws from the global generators, as :class:`torchflow.data.augment.Keyed` does.
+
     Args:
         parent: Where the samples are.
         function: From a sample and a ``torch.Generator`` to a sample.
@@ -71,6 +73,11 @@ class MapRandom(Source):
         self._function = function
         self.schema = after(function, parent.schema)
         self._name = name
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the function, or one below, draws from the global generators."""
+        return bool(getattr(self._function, "foreign", False)) or super().foreign
 
     @property
     def length(self) -> int:
@@ -180,6 +187,10 @@ class Filter(Source):
     def column(self, part: str | int) -> Tensor | None:
         """Return the parent's column at those that were found."""
         return self._selected().column(part)
+
+    def made_of(self) -> dict[str, Any]:
+        """Return the parent and the predicate, without a scan."""
+        return {"parents": self.parents, "_predicate": self._predicate}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"parents": self.parents, "schema": self.schema, "_predicate": self._predicate, "_found": self._selected()}

@@ -52,6 +52,37 @@ class Order(Protocol):
         ...
 
 
+class Orders(Protocol):
+    """The order of each epoch, as a function of its key.
+
+    Attributes:
+        algorithm: What a resume compares: the name and version, and whatever the order depends on beside the key.
+    """
+
+    algorithm: str
+
+    def order(self, key: int) -> Order:
+        """Return the order of the epoch that has a key of 64 bits."""
+        ...
+
+
+class Ordinary:
+    """One algorithm for every epoch.
+
+    Args:
+        length: How many samples.
+        shuffle: Whether each epoch has an order of its own; otherwise samples come as they are.
+    """
+
+    def __init__(self, length: int, shuffle: bool) -> None:
+        self._length, self._shuffle = length, shuffle
+        self.algorithm = algorithm_of(length, shuffle)
+
+    def order(self, key: int) -> Order:
+        """Return the order under a key."""
+        return order_of(self._length, key if self._shuffle else None)
+
+
 def order_of(length: int, key: int | None) -> Order:
     """Return the order of ``length`` samples under a key; None keeps them as they are.
 

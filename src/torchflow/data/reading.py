@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torchflow.data.batches import Batches, batches_of
+from torchflow.data.bucketing import Bucketed
 from torchflow.data.interop import yields_batches
 from torchflow.randomness import Keys
 
@@ -16,7 +17,7 @@ class Reading:
     """How data becomes batches; the arguments are those of :func:`torchflow.data.batches_of`."""
 
     batch_size: int | None = None
-    shuffle: bool | None = None
+    shuffle: bool | Bucketed | None = None
     last_batch: str = "keep"
     workers: int = 0
     collate: Callable[[list[Any]], Any] | None = None

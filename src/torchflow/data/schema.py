@@ -47,7 +47,13 @@ class Field:
     def __str__(self) -> str:
         shape = "x".join("?" if size is None else str(size) for size in self.shape)
         kind = "" if self.dtype is None else str(self.dtype).removeprefix("torch.")
-        said = [kind, shape, self.unit or "", "" if self.classes is None else f"{len(self.classes)} classes"]
+        said = [
+            kind,
+            shape,
+            self.unit or "",
+            "" if self.rate is None else f"at {self.rate:g} Hz",
+            "" if self.classes is None else f"{len(self.classes)} classes",
+        ]
         return " ".join([f"{self.name}:", *filter(None, said)])
 
 

@@ -104,7 +104,7 @@ def _kind_by_dims(field: Field, value: Any) -> str:
     if "base" in dims:
         return "bases"
     if "position" in dims or "token" in dims:
-        return "text" if value.ndim == 1 and value.dtype.kind in "iu" else "lines"
+        return "text" if value.ndim == 1 and value.dtype.kind in "iu" and field.unit is None else "lines"
     return "lines" if "time" in dims else _kind_by_shape(value.shape)
 
 

@@ -76,9 +76,18 @@ class Source(ABC):
         """What folders held beside the files that are read: pairs of a path and the reason."""
         return tuple(pair for parent in self.parents for pair in parent.left_out)
 
-    def stamp(self, times: bool = False) -> str:
-        """Return a digest of the files that samples are read from, of their times too where that is asked; empty without files."""
-        return "+".join(filter(None, [parent.stamp(times) for parent in self.parents]))
+    def stamp(self) -> str:
+        """Return a digest of the files that samples are read from, cheap enough for every start; empty without files."""
+        return "+".join(filter(None, [parent.stamp() for parent in self.parents]))
+
+    def made_of(self) -> dict[str, Any]:
+        """Return what samples depend on, by attribute: what would be pickled, without what is open."""
+        state: Any = self.__getstate__()
+        return dict(state or {})
+
+    def times(self) -> tuple[int, ...]:
+        """Return when each of those files was last changed, in nanoseconds: a cache on this machine looks at that too."""
+        return tuple(time for parent in self.parents for time in parent.times())
 
     @abstractmethod
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:

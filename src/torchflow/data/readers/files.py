@@ -103,11 +103,11 @@ class FileSource(Source, ABC):
         """Return where another file begins, in files of several samples."""
         return torch.empty(0, dtype=torch.int64) if self._ends is None else torch.unique(self._ends[:-1])
 
-    def stamp(self, times: bool = False) -> str:
+    def stamp(self) -> str:
         """Return a digest of names, labels and sizes of all files, and the ends of a thousand of them.
 
         It is cheap enough for every start, and says when files were changed, added, renamed or taken away. What it does
-        not notice is a change in the middle of a file that keeps its size; with ``times`` it does, and a copy counts as changed.
+        not notice is a change in the middle of a file that keeps its size.
         """
         digest = hashlib.blake2b(repr((self.files.names, self.files.classes)).encode("utf-8", "surrogateescape"), digest_size=16)
         if self.files.labels is not None:
@@ -115,12 +115,14 @@ class FileSource(Source, ABC):
         step = max(1, len(self.files) // FILES_TO_STAMP)
         for place, path in enumerate(self.files.paths):
             try:
-                found = os.stat(path)
-                digest.update(ends_of(path) if place % step == 0 else found.st_size.to_bytes(8, "big"))
-                digest.update(found.st_mtime_ns.to_bytes(8, "big", signed=True) if times else b"")
+                digest.update(ends_of(path) if place % step == 0 else os.stat(path).st_size.to_bytes(8, "big"))
             except OSError:
                 digest.update(b"cannot be read")
         return digest.hexdigest()
+
+    def times(self) -> tuple[int, ...]:
+        """Return when each file was last changed, in nanoseconds; 0 for a file that is gone."""
+        return tuple(os.stat(path).st_mtime_ns if os.path.exists(path) else 0 for path in self.files.paths)
 
     def _sample(self, index: int, root: int) -> Any:
         file, part = self._place(index)

@@ -33,22 +33,60 @@ def schema_of(
         ArgumentValueError: A column is feature and target at once, or nothing is left for features.
         TableError: The table has no such column, or two of one name.
     """
-    twice = [name for name, count in Counter(header).items() if count > 1]
-    if twice:
-        raise TableError(f"{place} has the column {twice[0]!r} {header.count(twice[0])} times. Rename all but one.")
-    targets = _names("target", target)
-    chosen = tuple(name for name in header if name not in targets) if features is None else _names("features", features)
-    for name in (*targets, *chosen):
-        if name not in header:
-            near = get_close_matches(name, header, 1)
-            meant = f" Did you mean {near[0]!r}?" if near else ""
-            raise TableError(f"{place} has no column {name!r}. Its columns are {', '.join(map(repr, header))}.{meant}{hint}")
+    refuse_doubles(place, header)
+    targets = names_of("target", target)
+    chosen = tuple(name for name in header if name not in targets) if features is None else names_of("features", features)
+    refuse_missing(place, header, (*targets, *chosen), hint)
     both = set(targets) & set(chosen)
     if both:
         raise ArgumentValueError(f"{sorted(both)[0]!r} is the target and a feature at once. Leave it out of features.")
     if not chosen:
         raise ArgumentValueError(f"no column of {place} is left for features. Name at least one column that is not the target.")
     return Schema.of_columns(chosen, targets, dtype)
+
+
+def chosen_columns(place: str, header: Sequence[str], features: object) -> tuple[str, ...]:
+    """Return the columns of a table whose samples are rows: the named ones, or all.
+
+    Args:
+        place: What the messages call the table.
+        header: Its columns.
+        features: Names, or None for all.
+
+    Raises:
+        ArgumentTypeError: Names that are no text.
+        TableError: The table has no such column, or two of one name.
+    """
+    refuse_doubles(place, header)
+    chosen = tuple(header) if features is None else names_of("features", features)
+    refuse_missing(place, header, chosen)
+    return chosen
+
+
+def refuse_doubles(place: str, header: Sequence[str]) -> None:
+    """Refuse two columns of one name.
+
+    Raises:
+        TableError: There are two.
+    """
+    name, count = Counter(header).most_common(1)[0] if header else ("", 0)
+    if count > 1:
+        raise TableError(f"{place} has the column {name!r} {count} times. Rename all but one.")
+
+
+def refuse_missing(place: str, header: Sequence[str], names: Sequence[str], hint: str = "") -> None:
+    """Refuse names that no column has.
+
+    Raises:
+        TableError: There is such a name; the message lists the columns.
+    """
+    there = set(header)
+    for name in names:
+        if name not in there:
+            near = get_close_matches(name, header, 1)
+            meant = f" Did you mean {near[0]!r}?" if near else ""
+            listed = ", ".join(map(repr, header[:20])) + (", ..." if len(header) > 20 else "")
+            raise TableError(f"{place} has no column {name!r}. Its columns are {listed}.{meant}{hint}")
 
 
 def checked_dtype(dtype: object) -> torch.dtype:
@@ -63,7 +101,13 @@ def is_gap(text: str) -> bool:
     return text.strip().lower() in GAPS
 
 
-def _names(argument: str, value: object) -> tuple[str, ...]:
+def names_of(argument: str, value: object) -> tuple[str, ...]:
+    """Return one name or several as a tuple.
+
+    Raises:
+        ArgumentTypeError: They are no texts.
+        ArgumentValueError: There is none, or one twice.
+    """
     names = (value,) if isinstance(value, str) else value
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         raise ArgumentTypeError(f"{argument} must be a column's name or a list of names, got {arguments.shown(value)}.")
