@@ -53,7 +53,8 @@ pytest: $(VENV)/.test-installed  ## Run the tests and the examples, with branch 
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 bench: $(VENV)/.examples-installed  ## Measure the cost of an update, of growth, of data and of saving, and write docs/performance.rst
-	$(BENCH) -m benchmarks.speed --threads 1,2 --rounds $(ROUNDS)
+	$(BENCH) -m benchmarks.speed --threads 1 --rounds $(ROUNDS)
+	$(BENCH) -m benchmarks.speed --threads 2 --rounds $(ROUNDS) --only own
 	$(BENCH) -m benchmarks.scaling
 	$(BENCH) -m benchmarks.data
 	$(BENCH) -m benchmarks.profiling

@@ -1,6 +1,6 @@
 """What an update costs: torchflow beside loops by hand and other libraries, in turns.
 
-    python -m benchmarks.speed [--workloads W1,W2] [--only torchflow,tutorial] [--rounds 20] [--threads 1,2] [--quick]
+    python -m benchmarks.speed [--workloads W1,W2] [--only own] [--rounds 20] [--threads 1,2] [--quick]
 
 In every round each contestant trains some hundred updates, in an order that is turned round from round to round, and its time is divided by
 that of the loop by hand in the same round: printed are medians of these ratios with their quartiles. ``hand-again`` is the control: what
@@ -26,6 +26,8 @@ from benchmarks.turns import Gated, Lap, LeftOut, Player, player
 from benchmarks.workloads import workload
 
 PEERS = Path(__file__).parent.parent / ".venv-peers"
+GROUPS = ["own", "libraries"]
+ONLY = "contestants beside hand, or a group: own (torchflow, loops by hand and JAX) or libraries"
 WORKLOADS = ("W1", "W2", "W3", "W4")
 
 
@@ -120,8 +122,8 @@ def _row(one: Player, laps: list[Lap], others: Mapping[str, list[Lap]]) -> resul
     updates = one.workload.updates
     warm_up, *counted = [lap.seconds / updates for lap in laps]
     low, middle, high = _quartiles(_ratios(one, laps, others["hand"]))
-    expected = losses(one.workload, len(laps) if isinstance(one, Gated) else 1)[-1]
-    off = abs(laps[-1].loss - expected) / expected
+    expected = losses(one.workload, len(laps)) if isinstance(one, Gated) else losses(one.workload, 1) * len(laps)
+    off = max(abs(lap.loss - loss) / loss for lap, loss in zip(laps, expected, strict=True))
     row: results.Row = {
         "contestant": one.contestant.name,
         "library": one.library,
@@ -167,15 +169,20 @@ def _line(row: results.Row) -> str:
 
 def _contestants(what: str, only: Sequence[str]) -> list[Contestant]:
     """Return who takes part: ``hand`` always does, first."""
-    wanted = [one for one in CONTESTANTS if what in one.workloads and (not only or one.name in only)]
+    wanted = [one for one in CONTESTANTS if what in one.workloads and (not only or {one.name, _group(one)} & {*only})]
     first = CONTESTANTS[0]
     return [first, *(one for one in wanted if one is not first)]
+
+
+def _group(contestant: Contestant) -> str:
+    """Return "libraries" for those that train with torch in another way, and "own" for torchflow, loops by hand and JAX."""
+    return "libraries" if contestant.peer and contestant.needs != "jax" else "own"
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workloads", type=_names(WORKLOADS), default=WORKLOADS, help="such as W1,W2")
-    parser.add_argument("--only", type=_names([one.name for one in CONTESTANTS]), default=(), help="contestants, beside hand")
+    parser.add_argument("--only", type=_names([one.name for one in CONTESTANTS] + GROUPS), default=(), help=ONLY)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--threads", type=lambda text: [int(part) for part in text.split(",")], default=[1])
     parser.add_argument("--peers", type=Path, default=PEERS, help="the environment of the other libraries")

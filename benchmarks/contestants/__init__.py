@@ -70,14 +70,12 @@ class Contestant:
 
     def missing(self) -> str | None:
         """Return why it cannot take part in this process's environment, or None."""
-        if importlib.util.find_spec(self.needs) is None:
-            return f"{self.needs} is not installed"
-        check = getattr(importlib.import_module(self.place.partition(":")[0]), "missing", None)
-        return None if check is None else check(**self.choices)
+        return None if importlib.util.find_spec(self.needs) else f"{self.needs} is not installed"
 
 
 _SHORT = {"W1": 300, "W2": 120, "W3": 4, "W4": 200}
-_JAX = "another compiler's arithmetic"
+# Adam makes rounding grow: within some epochs of W2 the loop by hand in float64 and in float32 are up to 2 % apart.
+_ROUNDING, _COMPILER = 0.05, "a compiler's order of sums"
 _OWN = "benchmarks.contestants.flow"
 
 
@@ -97,6 +95,12 @@ def _peer(
     return Contestant(name, place, workloads, True, needs, True, tolerance, why, choices, updates, needs == "jax")
 
 
+def _compiled(name: str, updates: int | str, workloads: tuple[str, ...] = ALL) -> Contestant:
+    """Return torchflow with one or more updates in a graph."""
+    place, choices = f"{_OWN}:compiled", {"updates": updates}
+    return Contestant(name, place, workloads, True, choices=choices, tolerance=_ROUNDING, why=_COMPILER, compiles=True)
+
+
 CONTESTANTS: tuple[Contestant, ...] = (
     Contestant("hand", "benchmarks.contestants.loops:hand"),
     Contestant("hand-again", "benchmarks.contestants.loops:hand"),
@@ -106,11 +110,9 @@ CONTESTANTS: tuple[Contestant, ...] = (
     Contestant("torchflow-bare", f"{_OWN}:bare", ("W1", "W2", "W3")),
     Contestant("hand-channels-last", "benchmarks.contestants.loops:hand_channels_last", ("W3",)),
     Contestant("torchflow-channels-last", f"{_OWN}:watched", ("W3",), choices={"memory_format": "channels_last"}),
-    Contestant("torchflow-compile", f"{_OWN}:compiled", gated=True, choices={"updates": 1}, compiles=True),
-    Contestant("torchflow-compile-32", f"{_OWN}:compiled", ("W1", "W2", "W4"), gated=True, choices={"updates": 32}, compiles=True),
-    Contestant(
-        "torchflow-compile-epoch", f"{_OWN}:compiled", ("W1", "W2", "W4"), gated=True, choices={"updates": "epoch"}, compiles=True
-    ),
+    _compiled("torchflow-compile", 1),
+    _compiled("torchflow-compile-32", 32, ("W1", "W2", "W4")),
+    _compiled("torchflow-compile-epoch", "epoch", ("W1", "W2", "W4")),
     Contestant("tutorial", "benchmarks.contestants.loops:tutorial", updates=_SHORT),
     _peer("lightning-bare", "lightning", "lightning", ("W1", "W2", "W3"), choices={"bare": True}),
     _peer("lightning", "lightning", "lightning", choices={"bare": False}),
@@ -120,7 +122,7 @@ CONTESTANTS: tuple[Contestant, ...] = (
     _peer("poutyne", "poutyne", "poutyne"),
     _peer("fastai", "fastai", "fastai"),
     _peer("transformers", "transformers", "transformers"),
-    _peer("keras", "keras", "keras", tolerance=1e-2, why="its own optimizers"),
-    _peer("jax-step", "jax", "jax", ("W1", "W2", "W3"), choices={"scan": False}, tolerance=1e-2, why=_JAX, updates={}),
-    _peer("jax-scan", "jax", "jax", ("W1", "W2"), choices={"scan": True}, tolerance=1e-2, why=_JAX, updates={}),
+    _peer("keras", "keras", "keras", tolerance=_ROUNDING, why="its own optimizers"),
+    _peer("jax-step", "jax", "jax", ("W1", "W2", "W3"), choices={"scan": False}, tolerance=_ROUNDING, why=_COMPILER, updates={}),
+    _peer("jax-scan", "jax", "jax", ("W1", "W2"), choices={"scan": True}, tolerance=_ROUNDING, why=_COMPILER, updates={}),
 )

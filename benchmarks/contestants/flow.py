@@ -1,8 +1,8 @@
-"""torchflow itself: eager, bare and watched, and compiled as soon as a Trainer can."""
+"""torchflow itself: eager, bare and watched, and compiled."""
 
 from __future__ import annotations
 
-import inspect
+import logging
 import tempfile
 import time
 from collections.abc import Mapping
@@ -11,12 +11,11 @@ from typing import Any
 
 from torch import nn
 
-import torchflow
 from benchmarks.contestants import Timed
 from benchmarks.gate import Gate
 from benchmarks.quiet import Null
 from benchmarks.workloads import SEED, Workload
-from torchflow import Callback, Checkpoints, EarlyStopping, EpochStarted, ProgressBar, Run, Trainer, supervised
+from torchflow import Callback, Checkpoints, EarlyStopping, EpochStarted, ProgressBar, Run, Trainer, Updates, supervised
 from torchflow.metrics import absolute_error
 
 FOREVER = 10**6
@@ -48,11 +47,15 @@ class Turns(Callback):
         self._gate.begin(run.model)
 
 
-def missing(**choices: object) -> str | None:
-    """Return which of the choices this torchflow's Trainer does not have, or None."""
-    wanted = {"compile": "updates" in choices, "memory_format": "memory_format" in choices}
-    known = inspect.signature(Trainer).parameters
-    return next((f"Trainer has no {name}= yet" for name, needed in wanted.items() if needed and name not in known), None)
+class _LeavesOut(logging.Handler):
+    """Ends the process at a gate where torchflow says that it could not do what was asked for."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__(logging.WARNING)
+        self._gate = gate
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._gate.leave_out(record.getMessage())
 
 
 def bare(workload: Workload) -> Timed:
@@ -77,9 +80,9 @@ def watched(workload: Workload, *, idle: int = 0, **choices: object) -> Timed:
 
 
 def compiled(workload: Workload, gate: Gate, *, updates: int | str) -> None:
-    """Train with whole updates compiled, one or several in a graph."""
-    group: Any = workload.updates if updates == "epoch" else updates
-    choices = {"compile": True if group == 1 else torchflow.Updates(group)}
+    """Train with whole updates compiled, one or several in a graph; what falls back to eager updates takes no part."""
+    logging.getLogger("torchflow").addHandler(_LeavesOut(gate))
+    choices = {"compile": True if updates == 1 else Updates(updates)}
     callbacks = {
         "turns": Turns(gate),
         "bar": ProgressBar(stream=Null(), style="bar"),
