@@ -11,6 +11,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,8 @@ from torchflow import saving, updating
 from torchflow.checkpoint import files, reading, shards, shelf, writing
 from torchflow.checkpoint.files import FileSystem, write_file
 from torchflow.checkpoint.lease import Lease
-from torchflow.checkpoint.manifest import MANIFEST, CheckpointName
+from torchflow.checkpoint.manifest import MANIFEST, CheckpointName, Manifest
 from torchflow.checkpoint.shelf import Shelf
-from torchflow.checkpoint.writing import Draft
 from torchflow.data import maps, sources
 from torchflow.randomness import UpdateRandomness
 from torchflow.run import Run
@@ -43,28 +43,34 @@ def put(owner: Any, name: str, value: Any) -> None:
 def publish_in_place() -> None:
     """Write straight into the final folder."""
 
-    def commit(folder: Path, draft: Draft, disk: FileSystem) -> Path:
-        final = folder / str(draft.manifest.name)
-        disk.make_folder(final)
-        for entry, chunks in zip(draft.manifest.files, draft.contents, strict=True):
-            write_file(disk, final / entry.name, chunks)
-        write_file(disk, final / MANIFEST, [memoryview(draft.manifest.text())])
-        disk.sync_folder(final)
-        disk.sync_folder(folder)
+    def written(
+        folder: Path, step: int, state: Any, parent: int | None, environment: Any, *, revision: int, files: FileSystem
+    ) -> Path:
+        name = CheckpointName(step, revision)
+        final = folder / str(name)
+        files.make_folder(final)
+        contents = writing.contents_of(state)
+        entries = tuple(
+            writing.entry_of(file, chunks, partial(write_file, files, final / file)) for file, chunks in contents.items()
+        )
+        manifest = Manifest(name, parent, writing.spelled(environment), entries)
+        write_file(files, final / MANIFEST, [memoryview(manifest.text())])
+        files.sync_folder(final)
+        files.sync_folder(folder)
         return final
 
-    put(shelf, "commit", commit)
+    put(shelf, "write_checkpoint", written)
 
 
 def report_before_the_disk() -> None:
     """Report a checkpoint as saved although the disk refused."""
 
-    def commit(folder: Path, draft: Draft, disk: FileSystem) -> Path:
+    def written(folder: Path, step: int, *given: Any, revision: int, **named: Any) -> Path:
         with contextlib.suppress(Exception):
-            return writing.commit(folder, draft, disk)
-        return folder / str(draft.manifest.name)
+            return writing.write_checkpoint(folder, step, *given, revision=revision, **named)
+        return folder / str(CheckpointName(step, revision))
 
-    put(shelf, "commit", commit)
+    put(shelf, "write_checkpoint", written)
 
 
 def no_optimizer_state() -> None:

@@ -52,19 +52,21 @@ def check_state(state: object) -> None:
     _Encoder(copy=False).encode(state, (), 0)
 
 
-def encode(state: Mapping[str, State], into: Mapping[str, Tensor] | None = None) -> Encoded:
+def encode(state: Mapping[str, State] | Encoded, into: Mapping[str, Tensor] | None = None) -> Encoded:
     """Turn a state tree into JSON and tensors; the state is only read, and the result shares no memory with it.
 
     Tensors that are the same view of the same memory (tied weights) are copied once and referenced twice.
 
     Args:
-        state: The state tree.
+        state: The state tree; what was encoded before is returned as it is.
         into: The tensors of an earlier result that nobody reads any more. Those that fit are written over: memory that a
             process has already touched is copied to several times faster than new memory.
 
     Raises:
         StateError: The tree holds a value that is not in the state language, or its JSON is above 256 MiB.
     """
+    if isinstance(state, Encoded):
+        return state
     if not isinstance(state, Mapping):
         raise StateError(f"state must be a dict with string keys, got {shown(state)}.")
     encoder = _Encoder(copy=True, into=into)
