@@ -65,6 +65,7 @@ DATA_FACE = [
     "Schema",
     "Standardize",
     "Standardized",
+    "Workers",
     "as_dataset",
     "batches_of",
     "collate",

@@ -21,6 +21,7 @@ from torchflow.callbacks.history import History, history_of
 from torchflow.callbacks.progress_bar import ProgressBar
 from torchflow.data.batches import Batches
 from torchflow.data.reading import Reading
+from torchflow.data.workers import Workers
 from torchflow.device import deterministic_algorithms, move_model, resolve
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.evaluation import evaluate_batches, evaluation_key, predict_batches
@@ -151,7 +152,7 @@ class Trainer(Generic[M, B]):
         batch_size: int | None = None,
         shuffle: bool | None = None,
         last_batch: str = "keep",
-        workers: int = 0,
+        workers: int | Workers = 0,
         collate: Callable[[list[Any]], B] | None = None,
         validation: Data[B] | Mapping[str, Data[B]] | None = None,
         validate: Every | None = None,
@@ -169,7 +170,8 @@ class Trainer(Generic[M, B]):
             batch_size: Samples of a batch; 32 by default.
             shuffle: Whether every epoch has an order of its own; True by default.
             last_batch: What becomes of a last, short batch: ``"keep"``, ``"drop"`` or ``"pad"``.
-            workers: How many threads or processes read ahead; 0 reads inline. The results are the same.
+            workers: How many threads or processes read ahead, or a :class:`torchflow.data.Workers`; 0 reads inline. The results are
+                the same.
             collate: From a list of samples to a batch.
             validation: One dataset (``"valid/loss"``) or a mapping of named ones.
             validate: When to validate; after every epoch by default.
@@ -216,7 +218,7 @@ class Trainer(Generic[M, B]):
         batch_size: int | None = None,
         shuffle: bool | None = None,
         last_batch: str = "keep",
-        workers: int = 0,
+        workers: int | Workers = 0,
         collate: Callable[[list[Any]], B] | None = None,
         validation: Data[B] | Mapping[str, Data[B]] | None = None,
         validate: Every | None = None,
@@ -235,7 +237,7 @@ class Trainer(Generic[M, B]):
         data: Data[B],
         *,
         batch_size: int | None = None,
-        workers: int = 0,
+        workers: int | Workers = 0,
         collate: Callable[[list[Any]], B] | None = None,
     ) -> dict[str, float]:
         """Return the exact averages of the step's loss and metrics over every sample, without training.
@@ -268,7 +270,7 @@ class Trainer(Generic[M, B]):
         *,
         forward: Callable[[M, B], Any] | None = None,
         batch_size: int | None = None,
-        workers: int = 0,
+        workers: int | Workers = 0,
         collate: Callable[[list[Any]], B] | None = None,
     ) -> Any:  # a tensor, or whatever tree of tensors the model predicts
         """Return the predictions of every sample, in dataset order, on the CPU.

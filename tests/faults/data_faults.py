@@ -19,7 +19,7 @@ from tests.faults.control import put
 from tests.faults.disks import record_reports, reported
 from tests.faults.job import Foreign, Job, run_job
 from tests.faults.saves import folder_problem
-from torchflow.data import workers as reading_ahead
+from torchflow.data import processes
 from torchflow.errors import DataError
 
 SECONDS_TO_ANSWER = 1
@@ -95,7 +95,7 @@ def _run(job: Job, fault: Callable[[Any], Any], index: int) -> str | None:
 
     def train() -> None:
         record_reports(job.folder / "reports")
-        put(reading_ahead, "SECONDS_TO_ANSWER", SECONDS_TO_ANSWER)
+        put(processes, "SECONDS_TO_ANSWER", SECONDS_TO_ANSWER)
         try:
             run_job(replace(job, train=Foreign(at_index)))
         except DataError as error:

@@ -11,6 +11,7 @@ from torchflow.data.draw import Draw
 from torchflow.data.factories import from_arrays, from_function, from_iterable, from_tensors
 from torchflow.data.interop import as_dataset
 from torchflow.data.schema import Field, Schema
+from torchflow.data.workers import Workers
 from torchflow.lazy import importing
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ __all__ = [
     "Schema",
     "Standardize",
     "Standardized",
+    "Workers",
     "as_dataset",
     "batches_of",
     "collate",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -17,13 +18,14 @@ from torchflow.data.order import LookedUp, Order, algorithm_of, order_of
 from torchflow.data.sources import Source, guarded
 from torchflow.data.streams import StreamBatches
 from torchflow.data.views import Select
+from torchflow.data.workers import Workers, workers_of
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
 from torchflow.randomness import Keys
 from torchflow.tree import map_leaves
 from torchflow.types import State, T_co
 
 if TYPE_CHECKING:
-    from torchflow.data.workers import Processes, Request
+    from torchflow.data.processes import Processes
 
 
 class Batches(Protocol[T_co]):
@@ -62,7 +64,7 @@ def batches_of(
     batch_size: int | None = None,
     shuffle: bool | None = None,
     last_batch: str = "keep",
-    workers: int = 0,
+    workers: int | Workers = 0,
     collate: Callable[[list[Any]], Any] | None = None,
     pin_memory: bool = False,
 ) -> Batches[Any]:
@@ -77,7 +79,7 @@ def batches_of(
         last_batch: What becomes of a last batch that is too small: "keep" it, "drop" it, or "pad" it with the first
             samples of the same epoch's order, which then count twice.
         workers: How many threads (for torchflow's own sources and random maps) or processes (for Python of the user)
-            make batches ahead of time; 0 makes each when it is asked for. The batches are the same.
+            make batches ahead of time; 0 makes each when it is asked for, and :class:`Workers` says more. The batches are the same.
         collate: From a list of samples to a batch; None is :func:`torchflow.data.collate`.
         pin_memory: Whether batches go to page-locked memory, where there is CUDA.
 
@@ -89,7 +91,7 @@ def batches_of(
     size = arguments.whole_or_none("batch_size", batch_size)
     order = None if shuffle is None else arguments.flag("shuffle", shuffle)
     last = arguments.one_of("last_batch", last_batch, LAST_BATCH)
-    count = arguments.whole("workers", workers, minimum=0)
+    ahead = workers_of(workers)
     function = None if collate is None else arguments.function("collate", collate)
     pinned = arguments.flag("pin_memory", pin_memory)
     if yields_batches(data, name):
@@ -98,7 +100,7 @@ def batches_of(
             "batch_size": size,
             "shuffle": order,
             "last_batch": changed,
-            "workers": count or None,
+            "workers": ahead.number or None,
             "collate": function,
         }
         _refuse_options(name, data, [option for option, value in given.items() if value is not None])
@@ -110,7 +112,7 @@ def batches_of(
         raise ArgumentValueError(
             f'last_batch="drop" leaves none of {name}: {source.length} samples, batch_size {cutting.size}. {remedy}'
         )
-    return DatasetBatches(source, keys, cutting, workers=count, collate=function, pin_memory=pinned)
+    return DatasetBatches(source, keys, cutting, workers=ahead, collate=function, pin_memory=pinned)
 
 
 class DatasetBatches:
@@ -131,17 +133,20 @@ class DatasetBatches:
         keys: Keys,
         cutting: Cutting,
         *,
-        workers: int,
+        workers: Workers,
         collate: Callable[[list[Any]], Any] | None,
         pin_memory: bool,
     ) -> None:
         self.length: int | None = cutting.batches
         self.samples: int | None = cutting.samples
-        self._source, self._keys, self._cutting, self._collate = source, keys, cutting, collate
+        self._source, self._keys, self._cutting = source, keys, cutting
         self._workers = workers
         self._pin = pin_memory and torch.cuda.is_available()
         self._table: Tensor | None = None
-        self._make: Callable[[Tensor, Draw], Any] = self._standard if collate is None else self._collated
+        # No method of this object, which holds processes and cannot be sent to one.
+        self._make: Callable[[Tensor, Draw], Any] = partial(_standard, source)
+        if collate is not None:
+            self._make = partial(_collated, source, collate)
         if collate is None and source.columnar:
             self._make = source.batch
             if isinstance(source, Select) and source.plain:  # a split, say: its indices are looked up a block at a time
@@ -183,46 +188,26 @@ class DatasetBatches:
         draw = Draw(self._keys, epoch)
         order = self._order(epoch)
         cuts = self._cutting.cuts(order if self._table is None else LookedUp(order, self._table), start)
-        if self._workers and self._source.foreign:
+        if self._workers.number and self._source.foreign:
             yield from self._in_processes(epoch, cuts)
-        elif self._workers:
-            from torchflow.data.workers import read_ahead  # noqa: PLC0415  (most runs read inline, and need none of it)
+        elif self._workers.number:
+            from torchflow.data.threads import read_ahead  # noqa: PLC0415  (most runs read inline, and need none of it)
 
-            yield from read_ahead(lambda cut: self._make(cut[0], draw.repeated(*cut)), cuts, self._workers)
+            ahead = self._workers
+            yield from read_ahead(lambda cut: self._make(cut[0], draw.repeated(*cut)), cuts, ahead.number, ahead.prefetch)
         else:
             make = self._make
             for indices, repeats in cuts:
                 yield make(indices, draw if repeats is None else draw.repeated(indices, repeats))
 
     def _in_processes(self, epoch: int, cuts: Iterator[tuple[Tensor, Tensor | None]]) -> Iterator[Any]:
-        from torchflow.data.workers import Processes, Request  # noqa: PLC0415  (most runs read inline, and need none of it)
+        from torchflow.data.processes import Processes, Request  # noqa: PLC0415  (most runs read inline, and need none of it)
 
         if self._processes is None:
             self._source.prepare()  # what is done once is done here, not once in every worker
-            self._processes = Processes(self._answer, self._workers)
+            self._processes = Processes(self._make, self._keys, self._workers)
         requests = (Request(epoch, indices.tolist(), None if repeats is None else repeats.tolist()) for indices, repeats in cuts)
         yield from self._processes.run(requests)
-
-    def _answer(self, request: Request) -> Any:
-        """Return the batch of a request, in a worker process."""
-        indices = torch.tensor(request.indices)
-        repeats = None if request.repeats is None else torch.tensor(request.repeats)
-        return self._make(indices, Draw(self._keys, request.epoch).repeated(indices, repeats))
-
-    def _standard(self, indices: Tensor, draw: Draw) -> Any:
-        """Return a batch of samples that Python made, which may be bare text."""
-        batch = self._source.batch(indices, draw)
-        if isinstance(batch, list) and isinstance(batch[0], (str, bytes)):
-            raise DataError(
-                f"sample {int(indices[0])} is {type(batch[0]).__name__}: {batch[0][:40]!r}. A batch to train on needs tensors: "
-                "encode the text in a map, or pass collate=."
-            )
-        return batch
-
-    def _collated(self, indices: Tensor, draw: Draw) -> Any:
-        """Return a batch made by the user's own function."""
-        samples = self._source.samples(indices, draw)
-        return guarded("collate", int(indices[0]), self._collate or list, samples)
 
     def _order(self, epoch: int) -> Order:
         """Return the order of an epoch; the latest is kept."""
@@ -231,6 +216,22 @@ class DatasetBatches:
             key = self._keys("order", epoch) if self._cutting.shuffle else None
             latest = self._latest = (epoch, order_of(self._cutting.length, key))
         return latest[1]
+
+
+def _standard(source: Source, indices: Tensor, draw: Draw) -> Any:
+    """Return a batch of samples that Python made, which may be bare text."""
+    batch = source.batch(indices, draw)
+    if isinstance(batch, list) and isinstance(batch[0], (str, bytes)):
+        raise DataError(
+            f"sample {int(indices[0])} is {type(batch[0]).__name__}: {batch[0][:40]!r}. A batch to train on needs tensors: "
+            "encode the text in a map, or pass collate=."
+        )
+    return batch
+
+
+def _collated(source: Source, collate: Callable[[list[Any]], Any], indices: Tensor, draw: Draw) -> Any:
+    """Return a batch made by the user's own function."""
+    return guarded("collate", int(indices[0]), collate, source.samples(indices, draw))
 
 
 def _pinned(leaf: Any) -> Any:
