@@ -16,8 +16,9 @@ import torch
 from tests.faults.campaign import Campaign, Trials
 from tests.faults.children import ended, said, start
 from tests.faults.control import put
+from tests.faults.dataset import Foreign
 from tests.faults.disks import record_reports, reported
-from tests.faults.job import Foreign, Job, run_job
+from tests.faults.job import Job, run_job
 from tests.faults.saves import folder_problem
 from torchflow.data import processes
 from torchflow.errors import DataError

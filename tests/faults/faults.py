@@ -44,7 +44,9 @@ FAULTS: dict[str, Fault] = {
     "F1": Fault("SIGKILL at random times, one to five times a run", kills.killed_at_random),
     "F2": Fault("SIGKILL after every file operation of every save, and amid every write", saves.killed_in_saves),
     "F3": Fault("SIGKILL in a save, then at every file operation of the restart", saves.killed_in_recovery),
-    "F4": Fault("SIGKILL, and another number of workers at each restart", kills.workers_changed),
+    "F4": Fault(
+        "SIGKILL, and other workers at each restart: their number, fork or spawn, kept or not, how far ahead", kills.workers_changed
+    ),
     "F7": Fault("SIGTERM, SIGINT, SIGUSR1: at random, twice, in a save, in a validation", signals.signalled),
     "F8": Fault("power cut at every operation of a save: what was not synced is kept, lost, cut or zero", replay.replayed),
     "F9": Fault(
