@@ -52,7 +52,7 @@ FAULTS: dict[str, Fault] = {
     "F9": Fault(
         "a file operation fails: no space, I/O error, read-only, no descriptors, interrupted, short write", errors.disk_errors
     ),
-    "F10": Fault("RLIMIT_FSIZE at ten sizes", errors.files_limited),
+    "F10": Fault("RLIMIT_FSIZE at ten sizes, and a disk with room for ten parts of a run", errors.files_limited),
     "F11": Fault("every file cut, lengthened, deleted, swapped, or replaced by a folder, link, pipe, device", damage.damaged),
     "F12": Fault("one random bit flipped anywhere in the newest checkpoint or in run.json", damage.flipped),
     "F13": Fault("malicious files with right hashes, and mutations of a checkpoint with right hashes", damage.hostile),

@@ -19,9 +19,9 @@ RECOVERY = 14
 """File operations of a restart that are tried: all of the recovery, and the first of the next save."""
 
 
-def operations_of(campaign: Campaign) -> list[str]:
+def operations_of(campaign: Campaign, *, short: bool = False) -> list[str]:
     """Return the file operations of an undisturbed run, in their order."""
-    job = Job(campaign.fresh())
+    job = Job(campaign.fresh(), short=short)
 
     def train() -> None:
         record_operations(job.folder / "operations")
