@@ -16,6 +16,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "torchflow"
 FLOORS = (
     ("errors", "lazy", "types", "tree"),
     ("arguments",),
+    ("intervals",),
     ("device", "precision", "randomness", "distributed", "checkpoint", "interruption"),
     ("data",),
     ("events", "step", "state"),

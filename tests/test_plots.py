@@ -10,7 +10,8 @@ import pytest
 from torchflow import plots
 from torchflow.callbacks import History
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
-from torchflow.events import EpochEnded, Progress, Validated
+from torchflow.events import EpochEnded, Validated
+from torchflow.intervals import Progress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -233,3 +234,113 @@ def test_an_optimizer_steps_with_and_without_a_closure() -> None:
     optimizer_step(optimizer, closure)
     assert calls == [1]
     assert parameter.item() == 0.0
+
+
+# What torch makes of defaults, and what some classes need.
+STOCK: dict[str, dict[str, Any]] = {
+    "SGD": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
+    "Adam": {"lr": 0.1, "amsgrad": True},
+    "AdamW": {"lr": 0.1},
+    "Adamax": {},
+    "NAdam": {},
+    "RAdam": {},
+    "RMSprop": {"momentum": 0.5, "centered": True},
+    "Adagrad": {"lr_decay": 0.1},
+    "Adadelta": {},
+    "Rprop": {},
+    "ASGD": {},
+    "Adafactor": {},
+}
+
+
+@pytest.mark.parametrize("name", STOCK)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_step_inside_torchs_wrappers_is_the_step(name: str, dtype: torch.dtype) -> None:
+    kind = getattr(torch.optim, name)
+    ours, theirs = ([nn.Parameter(torch.arange(6.0, dtype=dtype).reshape(2, 3))] for _ in range(2))
+    optimizers = kind(ours, **STOCK[name]), kind(theirs, **STOCK[name])
+    for update in range(4):
+        for parameters in (ours, theirs):
+            parameters[0].grad = torch.sin(parameters[0].detach() + update)
+        optimizer_step(optimizers[0])
+        optimizers[1].step()
+        assert torch.equal(ours[0], theirs[0])
+        assert torch.is_grad_enabled()
+
+
+def counted_step(optimizer: torch.optim.Optimizer) -> list[str]:
+    """Step once while the inside of torch's wrapper is watched: what went through the public way is in the list."""
+    public: list[str] = []
+    earlier = torch.optim.Optimizer._optimizer_step_code
+    torch.optim.Optimizer._optimizer_step_code = lambda self: public.append("public")  # type: ignore[method-assign]
+    try:
+        optimizer_step(optimizer)
+    finally:
+        torch.optim.Optimizer._optimizer_step_code = earlier  # type: ignore[method-assign]
+    return public
+
+
+def sgd() -> torch.optim.SGD:
+    parameter = nn.Parameter(torch.ones(1))
+    parameter.grad = torch.ones(1)
+    return torch.optim.SGD([parameter], lr=0.5)
+
+
+def test_a_bare_optimizer_is_stepped_without_torchs_wrappers() -> None:
+    assert counted_step(sgd()) == []
+
+
+def test_a_schedulers_patch_is_no_reason_for_the_public_way() -> None:
+    optimizer = sgd()
+    torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    assert counted_step(optimizer) == []
+
+
+def test_hooks_of_one_optimizer_are_called() -> None:
+    optimizer, called = sgd(), []
+    before = optimizer.register_step_pre_hook(lambda *_: called.append("before"))
+    after = optimizer.register_step_post_hook(lambda *_: called.append("after"))
+    assert counted_step(optimizer) == ["public"]
+    assert called == ["before", "after"]
+    before.remove()
+    after.remove()
+    assert counted_step(optimizer) == []
+
+
+def test_hooks_of_every_optimizer_are_called() -> None:
+    called: list[str] = []
+    module = import_module("torch.optim.optimizer")
+    for register in (module.register_optimizer_step_pre_hook, module.register_optimizer_step_post_hook):
+        handle = register(lambda *_: called.append("hook"))
+        assert counted_step(sgd()) == ["public"]
+        handle.remove()
+    assert called == ["hook", "hook"]
+
+
+def test_a_profiler_sees_the_step() -> None:
+    with torch.profiler.profile() as profile:
+        optimizer_step(sgd())
+    assert any("Optimizer.step#SGD.step" in event.key for event in profile.key_averages())
+
+
+def test_a_patched_step_and_a_class_of_the_users_are_called_as_they_are() -> None:
+    class Mine(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]
+            called.append("mine")
+
+    called: list[str] = []
+    patched = sgd()
+    patched.step = lambda: called.append("patched")  # type: ignore[method-assign, assignment, misc]
+    optimizer_step(patched)
+    optimizer_step(Mine([nn.Parameter(torch.ones(1))], lr=0.1))
+    assert called == ["patched", "mine"]
+
+
+def test_a_differentiable_optimizer_takes_the_public_way() -> None:
+    start = torch.ones(1, requires_grad=True)
+    parameter = start.clone()
+    parameter.grad = torch.ones(1)
+    optimizer_step(torch.optim.SGD([parameter], lr=0.5, differentiable=True))
+    assert parameter.requires_grad
+    parameter.sum().backward()
+    assert start.grad is not None

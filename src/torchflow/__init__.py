@@ -25,21 +25,9 @@ from torchflow import data, errors, metrics
 from torchflow.callbacks.checkpoints import Checkpoints
 from torchflow.callbacks.history import History
 from torchflow.callbacks.progress_bar import ProgressBar
-from torchflow.events import (
-    EpochEnded,
-    EpochStarted,
-    Event,
-    Every,
-    Failed,
-    Finished,
-    Gradients,
-    Plan,
-    Progress,
-    Started,
-    Stepped,
-    Validated,
-)
+from torchflow.events import EpochEnded, EpochStarted, Event, Failed, Finished, Gradients, Plan, Started, Stepped, Validated
 from torchflow.hooks import Callback, Stop
+from torchflow.intervals import Every, Progress
 from torchflow.lazy import importing
 from torchflow.loop import events, update
 from torchflow.run import Run

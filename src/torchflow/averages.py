@@ -86,12 +86,18 @@ class Averages:
         if not self._losses:
             return self._sums, self._weights
         losses = torch.stack(self._losses).type(self._kind)
-        counts = torch.stack([torch.as_tensor(count, dtype=self._kind, device=self._device) for count in self._counts])
+        counts = self._stacked_counts()
         total, weight = (losses * counts).sum(), sum(map(self._exact, self._counts))
         before = self._sums.get("loss")
         sums = {"loss": total if before is None else before + total}
         weights = {"loss": self._weights.get("loss", 0) + weight}
         return {**sums, **{n: v for n, v in self._sums.items() if n != "loss"}}, {**self._weights, **weights}
+
+    def _stacked_counts(self) -> Tensor:
+        """Return the counts of the open block, shape (losses,)."""
+        if any(isinstance(count, Tensor) for count in self._counts):
+            return torch.stack([torch.as_tensor(count, dtype=self._kind, device=self._device) for count in self._counts])
+        return torch.tensor(self._counts, dtype=self._kind, device=self._device)
 
     def _exact(self, count: int | Tensor) -> int | Tensor:
         """Return a count in which a whole epoch can be summed: sums of class weights are float32, which has 24 bits."""

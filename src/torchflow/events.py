@@ -15,106 +15,13 @@ In the order of a run, with every event in its place::
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from torch import Tensor
 
-from torchflow.arguments import real, whole
-from torchflow.errors import ArgumentValueError
-
-
-class Progress(NamedTuple):
-    """How far a run has come. It *is* the position in the data: no loader state exists beside it.
-
-    Attributes:
-        epoch: The epoch that is under way, from 0.
-        batch: Batches of this epoch that finished updates have consumed.
-        updates: Finished updates of the whole run.
-        samples: Samples that finished updates have consumed, over the whole run.
-        validated: The number of updates at the last finished validation, -1 before the first.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    updates: int = 0
-    samples: int = 0
-    validated: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Every:
-    """An interval, the same type everywhere: exactly one of its fields is given.
-
-    Args:
-        epochs: After every so many epochs.
-        updates: After every so many updates.
-        samples: After every so many samples: at the first update that reaches the next multiple.
-        seconds: After so many seconds. Convenient, and outside the promise of equal runs.
-
-    Raises:
-        ArgumentValueError: None or several of the fields are given, or one is below 1 (seconds: not above 0).
-    """
-
-    epochs: int | None = field(default=None, kw_only=True)
-    updates: int | None = field(default=None, kw_only=True)
-    samples: int | None = field(default=None, kw_only=True)
-    seconds: float | None = field(default=None, kw_only=True)
-
-    def __post_init__(self) -> None:
-        given = {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
-        if len(given) != 1:
-            found = ", ".join(f"{name}={value}" for name, value in given.items()) or "nothing"
-            raise ArgumentValueError(
-                f"Every takes exactly one of epochs, updates, samples or seconds, got {found}. Write Every(epochs=1)."
-            )
-        for name, value in given.items():
-            if name == "seconds":
-                real("Every(seconds=…)", value, above=0.0)
-            else:
-                whole(f"Every({name}=…)", value)
-
-    def __str__(self) -> str:
-        name, value = next((name, value) for name in self.__slots__ if (value := getattr(self, name)) is not None)
-        return f"every {name[:-1]}" if value == 1 else f"every {str(value).removesuffix('.0')} {name}"
-
-    def reached(self, before: Progress, now: Progress) -> bool:
-        """Say whether a multiple of the interval lies after ``before`` and not after ``now``.
-
-        No clock is asked: an interval in seconds is never reached by progress, only by an :class:`Alarm`.
-        """
-        if self.updates is not None:
-            return now.updates // self.updates > before.updates // self.updates
-        if self.samples is not None:
-            return now.samples // self.samples > before.samples // self.samples
-        if self.epochs is not None:
-            return now.epoch // self.epochs > before.epoch // self.epochs
-        return False
-
-
-class Alarm:
-    """Says at each safe point whether an interval has passed; the only reader of clocks for intervals.
-
-    Args:
-        every: The interval.
-        clock: A monotonic clock in seconds.
-    """
-
-    def __init__(self, every: Every, clock: Callable[[], float] = time.monotonic) -> None:
-        self.every = every
-        self._clock = clock
-        self._rang = clock()
-
-    def rings(self, before: Progress, now: Progress) -> bool:
-        """Say whether the interval has passed, between two progresses or since it last rang in seconds."""
-        if self.every.seconds is None:
-            return self.every.reached(before, now)
-        if self._clock() - self._rang < self.every.seconds:
-            return False
-        self._rang = self._clock()
-        return True
+from torchflow.intervals import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,25 +75,32 @@ class Gradients(NamedTuple):
     norm: Tensor | None
 
 
-@dataclass(frozen=True, slots=True)
-class Stepped:
-    """An update is finished.
+class Stepped(NamedTuple):
+    """An update is finished; with ``compile=Updates(k)``, all updates of a group are.
 
     Attributes:
         progress: The progress after it.
-        loss: Its loss, shape (), on the device, detached; nobody writes to it again. Reading it waits for the device.
+        loss: Its loss, shape (), on the device, detached; nobody writes to it again. Reading it waits for the device. Of a
+            group, the loss of its last update.
         metrics: Its metrics: means over the update's samples, shape (), on the device.
         count: The samples (or tokens) that the loss is the mean of.
         learning_rates: The learning rate that the update used, by optimizer name.
-        skipped: True where the update was not finite and was dropped.
+        skipped: How many updates were not finite and were dropped: 0 or 1, of a group any number.
+        group: The losses of every update of a group, shape (updates,); None where the event is of one update.
     """
 
     progress: Progress
     loss: Tensor
     metrics: Mapping[str, Tensor]
-    count: int | Tensor
+    count: int | Tensor  # type: ignore[assignment]  # over the method that every tuple has: the field's word is "count"
     learning_rates: Mapping[str, float]
-    skipped: bool = False
+    skipped: int = 0
+    group: Tensor | None = None
+
+    @property
+    def losses(self) -> Tensor:
+        """The loss of every update that this event reports, in their order, shape (updates,)."""
+        return self.loss.reshape(1) if self.group is None else self.group
 
 
 @dataclass(frozen=True, slots=True)

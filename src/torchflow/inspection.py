@@ -19,7 +19,7 @@ from torchflow.checkpoint.store import CHECKPOINTS
 from torchflow.checkpoint.survey import Examined, examine, holder_of, leftovers
 from torchflow.device import available
 from torchflow.errors import CheckpointError, CorruptCheckpointError
-from torchflow.events import Progress
+from torchflow.intervals import Progress
 
 CHOSEN = ("deterministic", "dtype")
 """The parts of a fingerprint that the program chooses, so that a command cannot know the present ones."""

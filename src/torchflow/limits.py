@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 
 from torchflow.arguments import real, whole_or_none
-from torchflow.events import Plan, Progress
+from torchflow.events import Plan
+from torchflow.intervals import Progress
 
 
 class Limits:

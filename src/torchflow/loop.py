@@ -6,18 +6,19 @@ Every yield is a safe point, at which nothing is half done: save, break, and go 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from torchflow import interruption
 from torchflow.device import move, out_of_memory
 from torchflow.errors import ArgumentTypeError, DataError, TorchflowError
 from torchflow.evaluation import evaluate_batches, evaluation_key
-from torchflow.events import EpochEnded, EpochStarted, Event, Finished, Progress, Started, Stepped, Validated
+from torchflow.events import EpochEnded, EpochStarted, Event, Finished, Started, Stepped, Validated
 from torchflow.hooks import tell_failure
+from torchflow.intervals import Progress
 from torchflow.limits import Limits
 from torchflow.run import Run
-from torchflow.tree import samples_in, shapes
+from torchflow.tree import shapes
 from torchflow.types import B, M
 from torchflow.updating import Counted, NotFinite, custom_update, dropped, mean_loss, mean_metrics, standard_update, total_count
 
@@ -51,12 +52,12 @@ def _update(run: Run[M, B], batches: list[B]) -> Stepped:
     """Make one update; the run is settled when its callbacks have seen it."""
     before, device = run.progress, run.choices.device
     rates = {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in run.optimizers.items()}
-    run.settled, skipped = False, False
+    run.settled, skipped = False, 0
     try:
         moved = [move(batch, device) for batch in batches]
         parts = standard_update(run, moved) if run.custom_update is None else custom_update(run, moved)
     except NotFinite as found:
-        parts, skipped = dropped(run, found, batches), True
+        parts, skipped = dropped(run, found, batches), 1
     except Exception as error:
         if explained := out_of_memory(error, f"update {before.updates}"):
             raise explained from error
@@ -68,25 +69,22 @@ def _update(run: Run[M, B], batches: list[B]) -> Stepped:
     finally:
         for parameter in run.parameters:
             parameter.grad = None
-    return _commit(run, before, batches, parts, rates=rates, skipped=skipped)
+    _commit(run, len(batches), parts, skipped)
+    return Stepped(run.progress, mean_loss(parts), mean_metrics(parts), total_count(parts), rates, skipped)
 
 
-def _commit(
-    run: Run[Any, Any], before: Progress, batches: Sequence[Any], parts: list[Counted], *, rates: dict[str, float], skipped: bool
-) -> Stepped:
+def _commit(run: Run[Any, Any], batches: int, parts: list[Counted], skipped: int) -> None:
     """Count a finished update: from here on it has happened."""
-    epoch, batch, updates, samples, validated = before
-    for part in batches:
-        samples += samples_in(part)
-    now = Progress(epoch, batch + len(batches), updates + 1, samples, validated)
+    before = epoch, batch, updates, samples, validated = run.progress
+    for part in parts:
+        samples += part.samples
+    now = Progress(epoch, batch + batches, updates + 1, samples, validated)
     if not skipped:
-        for outputs, loss, weight in parts:
-            run.averages.add(loss, weight, outputs.metrics)
-        for scheduling in run.schedulings.values() if run.schedulings else ():
-            if scheduling.metric is None and scheduling.every.updates is not None and scheduling.every.reached(before, now):
-                scheduling.step()
+        for part in parts:
+            run.averages.add(part.loss, part.weight, part.outputs.metrics)
+        if run.schedulings:
+            run.step_schedules(before, now)
     run.previous, run.progress = before, now
-    return Stepped(now, mean_loss(parts), mean_metrics(parts), total_count(parts), rates, skipped)
 
 
 def events(
@@ -214,19 +212,17 @@ def _end_epoch(run: Run[Any, Any]) -> Event:
         values |= run.validated_metrics
     run.averages.reset()
     run.progress = Progress(ended.epoch + 1, 0, ended.updates, ended.samples, ended.validated)
-    for scheduling in run.schedulings.values():
-        if scheduling.metric is None and scheduling.every.reached(ended, run.progress):
-            scheduling.step()
+    run.step_schedules(ended, run.progress)
     return _report(run, "on_epoch_end", EpochEnded(ended, values))
 
 
 def _report(run: Run[Any, Any], hook: str, event: Event) -> Event:
     """Call the callbacks; in between, some know of the event and others do not, so nothing may be saved."""
     run.settled = False
-    if run.reactions.has(hook):
-        # The hook of every update draws on from the update's own stream; the rare ones have a stream each.
-        key = None if hook == "on_step_end" else run.keys(hook, run.progress.updates)
-        with contextlib.nullcontext() if key is None else run.randomness.aside(key, run.accelerator):
+    if hook == "on_step_end":  # the hook of every update draws on from the update's own stream; the rare ones have a stream each
+        run.reactions(hook, run, event)
+    elif run.reactions.has(hook):
+        with run.randomness.aside(run.keys(hook, run.progress.updates), run.accelerator):
             run.reactions(hook, run, event)
     run.settled = True
     return event

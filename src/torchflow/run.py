@@ -15,8 +15,9 @@ from torchflow.averages import Averages
 from torchflow.data.batches import Batches
 from torchflow.device import deterministic_algorithms
 from torchflow.errors import ArgumentValueError
-from torchflow.events import Alarm, Every, Plan, Progress
+from torchflow.events import Plan
 from torchflow.hooks import Callback, NoSaver, Reactions, Saver, Stop, callback_state
+from torchflow.intervals import Alarm, Every, Progress
 from torchflow.precision import FiniteCheck, needs_closure
 from torchflow.randomness import ForwardStream, Keys, UpdateRandomness, generator, preserved
 from torchflow.schedule import Scheduling
@@ -37,6 +38,11 @@ class Choices:
     deterministic: bool | None
     device: torch.device
     seed: int
+
+    @property
+    def clips(self) -> bool:
+        """Whether gradients are clipped, in either way."""
+        return self.clip_norm is not None or self.clip_value is not None
 
 
 @dataclass(eq=False)
@@ -138,6 +144,12 @@ class Run(Generic[M, B]):
                     known = ", ".join(map(repr, values))
                     raise ArgumentValueError(f"Schedule(metric={scheduling.metric!r}) finds no such metric; there are {known}.")
                 scheduling.step(values[scheduling.metric])
+
+    def step_schedules(self, before: Progress, now: Progress) -> None:
+        """Step every scheduler whose interval has passed between two progresses."""
+        for scheduling in self.schedulings.values():
+            if scheduling.metric is None and scheduling.every.reached(before, now):
+                scheduling.step()
 
     def confirm_stop(self) -> None:
         """Ask the callback that stopped this run whether its stop still holds; a changed rule lets the run go on."""

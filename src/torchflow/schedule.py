@@ -12,7 +12,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from torchflow.arguments import function, shown
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
-from torchflow.events import Every, Plan
+from torchflow.events import Plan
+from torchflow.intervals import Every
 from torchflow.types import State
 
 SchedulerRecipe: TypeAlias = Callable[[Optimizer], LRScheduler]

@@ -106,10 +106,10 @@ class Supervised(Generic[M]):
             raise StepError(_not_a_pair(batch))
         inputs, targets = batch
         predictions = model(inputs)
-        if self._same_shape and predictions.shape != targets.shape:
+        if self._same_shape and predictions.shape != (shape := targets.shape):
             raise StepError(_shapes_differ(self.loss, predictions, targets))
         value = self.loss(predictions, targets)
-        samples = samples_in(targets)
+        samples = shape[0] if self._same_shape and shape else samples_in(targets)
         count: int | Tensor = samples if self._count is None else self._count(self.loss, predictions, targets)
         if self._reduction != "mean" or value.ndim:
             value = _mean(value, self._reduction, predictions.numel() if self._same_shape else count)

@@ -25,8 +25,9 @@ from torchflow.data.workers import Workers
 from torchflow.device import deterministic_algorithms, move_model, resolve
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.evaluation import evaluate_batches, evaluation_key, predict_batches
-from torchflow.events import Every, Finished, Progress
+from torchflow.events import Finished
 from torchflow.hooks import Callback
+from torchflow.intervals import Every, Progress
 from torchflow.limits import Limits, plan_of
 from torchflow.loop import events
 from torchflow.precision import check_precision

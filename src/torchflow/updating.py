@@ -26,6 +26,8 @@ class Counted(NamedTuple):
     """Its loss, detached: nobody writes to it again."""
     weight: int | Tensor
     """How many samples the loss is the mean of."""
+    samples: int
+    """How many samples the batch has."""
 
 
 class NotFinite(Exception):  # noqa: N818  (a signal between two functions of the loop, never an error that a user sees)
@@ -42,7 +44,8 @@ def forward(run: Run[M, B], batch: B, shard: int) -> Counted:
     outputs = checked_loss(run.step(run.model, batch), training=True)
     if outputs.metrics:
         run.averages.refuse_unknown(outputs.metrics)
-    return Counted(outputs, outputs.loss.detach(), samples_in(batch) if outputs.count is None else outputs.count)
+    samples = samples_in(batch)
+    return Counted(outputs, outputs.loss.detach(), samples if outputs.count is None else outputs.count, samples)
 
 
 def gradients(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
@@ -81,19 +84,22 @@ def standard_update(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
 
 def _prepare(run: Run[Any, Any], parts: list[Counted]) -> None:
     """Refuse what is not finite, clip, and show the gradients to the callbacks."""
-    choices, norm = run.choices, None
     for part in parts:
         if not math.isfinite(part.loss.item()):
             raise NotFinite(parts, "the loss")
     # Without a norm the gradients are looked at before they are clipped: clipping by value turns an infinity into a number.
-    if choices.clip_norm is None and not run.all_finite([p.grad for p in run.parameters if p.grad is not None]):
+    if run.choices.clip_norm is None and not run.all_finite([p.grad for p in run.parameters if p.grad is not None]):
         raise NotFinite(parts, "a gradient")
-    if choices.clip_norm is not None or choices.clip_value is not None:
-        norm = clip([p for p in run.parameters if p.grad is not None], choices.clip_norm, choices.clip_value)
+    norm = _clipped(run) if run.choices.clips else None
     if norm is not None and not math.isfinite(norm.item()):
         raise NotFinite(parts, "a gradient")
     if run.reactions.has("on_gradients"):
         run.reactions("on_gradients", run, Gradients(run.progress, norm))
+
+
+def _clipped(run: Run[Any, Any]) -> Tensor | None:
+    """Clip the gradients; return their norm before, where they are clipped by it."""
+    return clip([p for p in run.parameters if p.grad is not None], run.choices.clip_norm, run.choices.clip_value)
 
 
 def dropped(run: Run[M, B], found: NotFinite, batches: Sequence[B]) -> list[Counted]:
@@ -128,7 +134,7 @@ def _update_by_closure(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
             parameter.grad = None
         parts = gradients(run, batches)
         if first:
-            clip([p for p in run.parameters if p.grad is not None], run.choices.clip_norm, run.choices.clip_value)
+            _clipped(run)
         else:
             first.append(parts)
             _prepare(run, parts)
@@ -147,13 +153,13 @@ def custom_update(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
     assert run.custom_update is not None
     run.randomness.seed(run.progress.updates, 0, run.accelerator)
     outputs = checked_loss(run.custom_update(run, batches), training=False)
-    count = sum(samples_in(batch) for batch in batches) if outputs.count is None else outputs.count
+    samples = sum(samples_in(batch) for batch in batches)
     if not math.isfinite(outputs.loss.item()):
         raise NonFiniteError(
             f"update= returned a loss that is not finite after update {run.progress.updates}. Its optimizers have stepped already, "
             "so nothing can be skipped: check the loss before you step."
         )
-    return [Counted(outputs, outputs.loss.detach(), count)]
+    return [Counted(outputs, outputs.loss.detach(), samples if outputs.count is None else outputs.count, samples)]
 
 
 def total_count(parts: list[Counted]) -> int | Tensor:

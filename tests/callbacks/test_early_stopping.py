@@ -10,7 +10,8 @@ from torch import nn
 
 from torchflow.callbacks import EarlyStopping, Stop
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, MismatchError
-from torchflow.events import EpochEnded, Every, Finished, Progress, Validated
+from torchflow.events import EpochEnded, Finished, Validated
+from torchflow.intervals import Every, Progress
 
 
 @dataclass

@@ -11,7 +11,8 @@ import pytest
 
 from torchflow.callbacks import Best, History
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
-from torchflow.events import EpochEnded, Progress, Validated
+from torchflow.events import EpochEnded, Validated
+from torchflow.intervals import Progress
 
 RUN: Any = None  # a history never looks at the run
 NAN = math.nan

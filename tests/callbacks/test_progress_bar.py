@@ -10,7 +10,8 @@ import torch
 
 from torchflow.callbacks import ProgressBar, progress_bar
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
-from torchflow.events import EpochEnded, Failed, Finished, Plan, Progress, Started, Stepped, Validated
+from torchflow.events import EpochEnded, Failed, Finished, Plan, Started, Stepped, Validated
+from torchflow.intervals import Progress
 
 RUN: Any = None  # the bar never looks at the run
 PLAN = Plan(updates_per_epoch=4, epochs=3, updates=12)

@@ -7,7 +7,7 @@ import pytest
 
 from torchflow.callbacks import Judged, Rule, judge
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
-from torchflow.events import Every, Progress
+from torchflow.intervals import Every, Progress
 
 
 def end_of(epoch: int, batches: int = 4) -> Progress:

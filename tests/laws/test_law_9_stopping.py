@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from torchflow.callbacks import EarlyStopping, History, Judged, Rule, Stop, judge
-from torchflow.events import Every, Progress, Validated
+from torchflow.events import Validated
+from torchflow.intervals import Every, Progress
 
 PER_EPOCH = 3
 

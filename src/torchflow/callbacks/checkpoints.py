@@ -11,8 +11,9 @@ from typing import Any
 from torchflow import arguments, checkpoint, interruption
 from torchflow.callbacks.history import history_of
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, CheckpointError
-from torchflow.events import Alarm, Every, Progress, Validated
+from torchflow.events import Validated
 from torchflow.hooks import Callback
+from torchflow.intervals import Alarm, Every, Progress
 from torchflow.run import Run
 from torchflow.saving import Resume, environment, refuse_unsettled, restore, run_description
 from torchflow.types import State

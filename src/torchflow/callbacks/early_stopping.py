@@ -12,8 +12,9 @@ import torch
 from torchflow.arguments import flag
 from torchflow.callbacks.stopping_rule import Judged, Rule, judge, verdict
 from torchflow.errors import ArgumentValueError, MismatchError
-from torchflow.events import EpochEnded, Every, Finished, Progress, Validated
+from torchflow.events import EpochEnded, Finished, Validated
 from torchflow.hooks import Callback, Stop
+from torchflow.intervals import Every, Progress
 from torchflow.types import State
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class EarlyStopping(Callback):
     Args:
         metric: The full name, such as ``"valid/loss"``.
         patience: How many judged values in a row may bring no improvement (an int), or how far the run may go on after
-            the best value (an :class:`~torchflow.events.Every` of epochs, updates or samples).
+            the best value (an :class:`~torchflow.Every` of epochs, updates or samples).
         mode: ``"min"`` where smaller is better, ``"max"`` where larger is.
         min_delta: What an improvement must exceed.
         relative: ``min_delta`` is a part of ``|best|`` instead of a difference.

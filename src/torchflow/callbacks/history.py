@@ -14,8 +14,9 @@ import torch
 
 from torchflow import arguments
 from torchflow.errors import ArgumentValueError, MissingExtraError
-from torchflow.events import EpochEnded, Progress, Validated
+from torchflow.events import EpochEnded, Validated
 from torchflow.hooks import Callback
+from torchflow.intervals import Progress
 from torchflow.types import State
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class History(Callback):
     """Gathers one row for every epoch and one for every validation in the middle of an epoch.
 
     A row is ``{"epoch": …, "updates": …, "train/loss": …, "valid/loss": …}``: the epoch that the values belong to, from 0 as
-    in :class:`~torchflow.events.Progress`, the updates that were finished by then, and the values that were measured there. A
+    in :class:`~torchflow.Progress`, the updates that were finished by then, and the values that were measured there. A
     validation at an epoch's end is part of the epoch's row. No clock is read, so equal runs have equal histories. Everything
     that is returned is a copy.
     """

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from torchflow.arguments import one_of, shown
 from torchflow.errors import ArgumentTypeError
-from torchflow.events import EpochEnded, Failed, Finished, Progress, Started, Stepped, Validated
+from torchflow.events import EpochEnded, Failed, Finished, Started, Stepped, Validated
 from torchflow.hooks import Callback
+from torchflow.intervals import Progress
 
 if TYPE_CHECKING:
     from tqdm.std import tqdm

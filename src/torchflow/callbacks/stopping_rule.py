@@ -12,8 +12,8 @@ from typing import Literal
 
 from torchflow.arguments import flag, one_of, real, shown, whole
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
-from torchflow.events import Every, Progress
 from torchflow.hooks import Stop
+from torchflow.intervals import Every, Progress
 
 
 @dataclass(frozen=True, slots=True)

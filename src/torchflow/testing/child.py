@@ -18,8 +18,9 @@ from torchflow.arguments import shown
 from torchflow.callbacks.checkpoints import Checkpoints
 from torchflow.callbacks.early_stopping import EarlyStopping
 from torchflow.errors import ArgumentValueError
-from torchflow.events import Every, Started, Stepped
+from torchflow.events import Started, Stepped
 from torchflow.hooks import Callback
+from torchflow.intervals import Every
 from torchflow.run import Run
 from torchflow.schedule import Schedule
 from torchflow.testing.leaves import leaves

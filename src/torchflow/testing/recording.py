@@ -20,7 +20,8 @@ from typing import Any
 from torch import nn
 
 from torchflow.data.batches import Batches
-from torchflow.events import Progress, Stepped
+from torchflow.events import Stepped
+from torchflow.intervals import Progress
 from torchflow.run import Run
 from torchflow.testing.leaves import leaves
 

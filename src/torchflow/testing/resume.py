@@ -9,7 +9,7 @@ from typing import Any
 
 from torchflow import arguments
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
-from torchflow.events import Every
+from torchflow.intervals import Every
 from torchflow.testing.advice import advice_on_resume
 from torchflow.testing.calling import checked_job, checked_names, started
 from torchflow.testing.child import Assignment
