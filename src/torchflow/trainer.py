@@ -26,7 +26,7 @@ from torchflow.device import deterministic_algorithms, move_model, resolve
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.evaluation import evaluate_batches, evaluation_key, predict_batches
 from torchflow.events import Finished
-from torchflow.hooks import Callback
+from torchflow.hooks import Callback, load_callback_state
 from torchflow.intervals import Every, Progress
 from torchflow.limits import Limits, plan_of
 from torchflow.loop import events
@@ -343,7 +343,7 @@ class Trainer(Generic[M, B]):
     def _fresh_callbacks(self) -> dict[str, Callback]:
         """Return the callbacks as they were at construction, with those that every run has."""
         for name, callback in self._callbacks.items():
-            callback.load_state(copy.deepcopy(self._at_construction[name]))
+            load_callback_state(name, callback, copy.deepcopy(self._at_construction[name]))
         own: dict[str, Callback] = {"history": History()}
         if self._progress:
             own["progress_bar"] = ProgressBar()

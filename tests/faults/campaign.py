@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
 import shutil
 import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -83,16 +81,10 @@ class Campaign:
         """Return the random numbers of a fault."""
         return random.Random(f"{self.seed}/{fault}")
 
-    @contextlib.contextmanager
-    def in_memory(self) -> Iterator[Path]:
-        """Give a folder in memory, where there is such a place: for faults that are no matter of a real disk's."""
-        with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else self.folder) as folder:
-            yield Path(folder)
-
-    def fresh(self, parent: Path | None = None) -> Path:
+    def fresh(self) -> Path:
         """Return a new empty folder."""
         self._folders += 1
-        folder = (parent or self.folder) / f"{os.getpid()}-{self._folders}"
+        folder = self.folder / f"{os.getpid()}-{self._folders}"
         folder.mkdir()
         return folder
 

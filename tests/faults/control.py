@@ -18,17 +18,18 @@ from typing import Any
 import torchflow.run
 from tests.faults.campaign import Campaign, Trials
 from tests.faults.children import ended, said, start
-from torchflow import saving, updating
+from torchflow import arguments, saving, updating
 from torchflow.checkpoint import files, reading, shards, shelf, writing
 from torchflow.checkpoint.files import FileSystem, write_file
 from torchflow.checkpoint.lease import Lease
 from torchflow.checkpoint.manifest import MANIFEST, CheckpointName, Manifest
 from torchflow.checkpoint.shelf import Shelf
 from torchflow.data import maps, sources
+from torchflow.errors import CorruptCheckpointError
 from torchflow.randomness import UpdateRandomness
 from torchflow.run import Run
 
-SCALES = {"F11": 1.0, "F12": 0.3}
+SCALES = {"F11": 1.0, "F12": 0.3, "F18": 1.0}
 """A tenth of the trials is enough for a control, but where only one kind of trial can find the break."""
 SECONDS = 120.0
 """How long a broken build may take."""
@@ -152,6 +153,24 @@ def not_looked_at() -> None:
     put(updating, "_prepare", lambda run, parts: None)
 
 
+def memory_taken_for_damage() -> None:
+    """Take a checkpoint that there is no memory for as a bad one."""
+    read = reading.read_checkpoint
+
+    def reads(path: Path) -> reading.Loaded:
+        try:
+            return read(path)
+        except MemoryError as error:
+            raise CorruptCheckpointError(f"{path}: {error!r}") from error
+
+    put(shelf, "read_checkpoint", reads)
+
+
+def switches_not_looked_at() -> None:
+    """Take whatever is given for True or False."""
+    put(arguments, "flag", lambda name, value, **options: value)
+
+
 @contextlib.contextmanager
 def _nothing(*given: Any) -> Iterator[None]:
     yield
@@ -198,8 +217,10 @@ BREAKS: dict[str, tuple[Callable[[], None], ...]] = {
     "F15": (not_looked_at,),
     "F16": (random_state_lost,),
     "F17": (not_guarded,),
+    "F18": (memory_taken_for_damage,),
     "F19": (no_lock,),
     "F22": (newest_by_time,),
+    "F23": (switches_not_looked_at,),
 }
 
 

@@ -163,17 +163,17 @@ def hostile(campaign: Campaign) -> Trials:
     """
     base = campaign.killed(25)
 
-    def make(trials: Trials, memory: Path) -> None:
+    def make(trials: Trials) -> None:
         there = base.runs / NEWEST
         read_checkpoint(there)  # whatever is imported at the first reading is imported now
         for kind, (state, tensors) in HOSTILE_FILES.items():
-            _read(campaign.fresh(memory), trials, kind, {TENSORS: tensors, "state.json": state}, must_fail=True)
+            _read(campaign.fresh(), trials, kind, {TENSORS: tensors, "state.json": state}, must_fail=True)
         for kind, changes in HOSTILE_MANIFESTS.items():
-            _read(campaign.fresh(memory), trials, kind, {"state.json": b"{}"}, changes, must_fail=True)
+            _read(campaign.fresh(), trials, kind, {"state.json": b"{}"}, changes, must_fail=True)
         malicious = trials.made
         for number, state in enumerate(_with_class_names((there / "state.json").read_bytes())):
             contents = {TENSORS: (there / TENSORS).read_bytes(), "state.json": state}
-            _read(campaign.fresh(memory), trials, f"a class name in field {number}", contents, must_fail=False)
+            _read(campaign.fresh(), trials, f"a class name in field {number}", contents, must_fail=False)
         trials.notes.append(f"{malicious} malicious files, {trials.made - malicious} states with the name of a class in a field")
         source = campaign.random("F13")
         state, tensors = (there / "state.json").read_bytes(), (there / TENSORS).read_bytes()
@@ -183,10 +183,9 @@ def hostile(campaign: Campaign) -> Trials:
                 b'{"w":{"$tensor":"w"},"x":[1,-2.5e9,{"$float":"nan"},{"$tuple":[null,true]}]}' if small else state, source
             )
             content = _mutated(ONE if small else tensors[: source.randrange(600)] + tensors, source)
-            _read(campaign.fresh(memory), trials, f"mutation {number}", {TENSORS: content, "state.json": text}, must_fail=False)
+            _read(campaign.fresh(), trials, f"mutation {number}", {TENSORS: content, "state.json": text}, must_fail=False)
 
-    with campaign.in_memory() as memory:
-        return campaign.serving(lambda trials: make(trials, memory))
+    return campaign.serving(make)
 
 
 def _read(

@@ -62,9 +62,9 @@ def disk_errors(campaign: Campaign) -> Trials:
     names = operations_of(campaign, short=True)
     cases = [(number, error, once) for number in range(len(names)) for error in ERRORS for once in (True, False)]
 
-    def make(trials: Trials, memory: Path) -> None:
+    def make(trials: Trials) -> None:
         for turn, (number, error, once) in enumerate(campaign.some(cases, least=20)):
-            job = Job(campaign.fresh(memory), background=turn % 3 > 0, short=True)
+            job = Job(campaign.fresh(), background=turn % 3 > 0, short=True)
             policy = "stop" if turn % 2 else "warn"
             with as_before():
                 record_reports(job.folder / "reports")
@@ -75,8 +75,7 @@ def disk_errors(campaign: Campaign) -> Trials:
             campaign.done(job.folder, trials.count(name, *problems, campaign.finished_here(job)))
 
     campaign.reference(short=True)
-    with campaign.in_memory() as memory:
-        trials = campaign.serving(lambda trials: make(trials, memory), within=1200)
+    trials = campaign.serving(make, within=1200)
     trials.notes.append(f"every one of {len(names)} operations")
     return trials
 

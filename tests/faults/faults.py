@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 from tests.faults import damage, data_faults, errors, hooks, kills, refusals, replay, saves, sharing, signals
 from tests.faults.campaign import Campaign, Trials
+from tests.faults.children import ended, said, start
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,23 @@ WRONG_INPUT = Path(__file__).parents[1] / "test_wrong_input.py"
 
 def wrong_input(campaign: Campaign) -> Trials:
     """F23: the suite of wrong arguments, as it is: every test is a trial, whatever the scale."""
-    trials, report = Trials(), campaign.fresh() / "report.xml"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", str(WRONG_INPUT)]
-    subprocess.run(command, capture_output=True, check=False, timeout=300, cwd=WRONG_INPUT.parents[1])
+    trials, folder = Trials(), campaign.fresh()
+    report = folder / "report.xml"
+    # What the tests import is imported already, so their assertions are told of without their values.
+    known = "ignore::pytest.PytestAssertRewriteWarning"
+    words = [
+        "-q",
+        "-W",
+        known,
+        "-p",
+        "no:cacheprovider",
+        f"--junitxml={report}",
+        f"--rootdir={WRONG_INPUT.parents[1]}",
+        str(WRONG_INPUT),
+    ]
+    ended(start(lambda: pytest.main(words), folder), within=300)
+    if not report.exists():
+        return Trials(1, [f"the tests did not end: {said(folder)}"])
     for case in ElementTree.parse(report).iter("testcase"):
         failed = next((part for part in case if part.tag in ("failure", "error")), None)
         trials.count(str(case.get("name")), None if failed is None else str(failed.get("message")))
@@ -60,7 +75,7 @@ FAULTS: dict[str, Fault] = {
     "F15": Fault(
         "NaN and infinity in the loss or a gradient, at the first and the last update and after a resume", refusals.not_finite
     ),
-    "F16": Fault("an exception or an interrupt in each hook of a callback", hooks.raised),
+    "F16": Fault("an exception or an interrupt in each hook of a callback, in state() and in load_state()", hooks.raised),
     "F17": Fault("the dataset raises, exits, dies, hangs, or returns what is no sample", data_faults.data_faults),
     "F18": Fault("no memory in the step, while the state is copied, or while a checkpoint is read", errors.out_of_memory),
     "F19": Fault("two processes on one folder: together, later, holder killed, stopped, moved away from", sharing.shared),
