@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.faults.children import ended, said, start
+from tests.faults.children import ended, kill_group, said, start
 from tests.faults.job import Ending, Job, ending_of, train_to_end, unequal
 from torchflow import Callback, Run, Stepped
 
@@ -142,8 +142,10 @@ class Campaign:
             function(trials)
             (folder / "trials").write_text(json.dumps([trials.made, trials.failures, trials.notes]))
 
-        status = ended(start(serve, folder), within)
+        pid = start(serve, folder)
+        status = ended(pid, within)
         if status != 0:
+            kill_group(pid)
             return Trials(1, [f"the process that made the trials ended with status {status}: {said(folder)}"])
         return Trials(*json.loads((folder / "trials").read_text()))
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import torchflow.run
 from tests.faults.campaign import Campaign, Trials
-from tests.faults.children import ended, said, start
+from tests.faults.children import ended, kill_group, said, start
 from torchflow import arguments, saving, updating
 from torchflow.checkpoint import files, reading, shards, shelf, writing
 from torchflow.checkpoint.files import FileSystem, write_file
@@ -253,7 +253,9 @@ def _control(campaign: Campaign, fault: Callable[[Campaign], Trials], apply: Cal
         (folder / "failures").write_text(json.dumps(trials.failures))
 
     began = time.monotonic()
-    status = ended(start(broken, folder), within=SECONDS)
+    pid = start(broken, folder)
+    status = ended(pid, within=SECONDS)
+    kill_group(pid)  # a broken build may hang
     if status != 0 or not (folder / "failures").exists():
         return Control(apply.__name__, False, f"status {status} after {time.monotonic() - began:.0f} s: {said(folder)}")
     failures = json.loads((folder / "failures").read_text())
