@@ -16,11 +16,16 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 WORKERS ?= 2
 SPHINX := $(ONE_THREAD) $(BIN)/python -m sphinx -q -n -W --keep-going
 
-.PHONY: help example test lint types docs pytest bench faults clean distclean
+# Measurements run on the threads that each of them sets itself.
+BENCH := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python
+ROUNDS ?= 20
+PEERS := .venv-peers
+
+.PHONY: help example test lint types docs pytest bench bench-peers faults clean distclean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 example: $(VENV)/.examples-installed  ## Train the reference example, print a report and write a picture to out/
 	@$(BIN)/python examples/linear_regression.py --out "$(OUT)"
@@ -41,9 +46,15 @@ docs: $(VENV)/.test-installed  ## Build the documentation to docs/_build/html, a
 pytest: $(VENV)/.test-installed  ## Run the tests and the examples, with branch coverage
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=95
 
-bench: $(VENV)/.examples-installed  ## Measure what a run costs over a loop by hand, and what saving costs
-	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/saving.py
+bench: $(VENV)/.examples-installed  ## Measure the cost of an update, of growth, of data and of saving, and write docs/performance.rst
+	$(BENCH) -m benchmarks.speed --threads 1,2 --rounds $(ROUNDS)
+	$(BENCH) -m benchmarks.scaling
+	$(BENCH) -m benchmarks.data
+	$(BENCH) -m benchmarks.profiling
+	$(BENCH) benchmarks/saving.py
+	$(BENCH) -m benchmarks.report
+
+bench-peers: $(PEERS)/.installed  ## Install the libraries that torchflow is measured beside, into an environment of their own
 
 faults: $(VENV)/.test-installed  ## Kill, damage and starve a training some thousand times, and write the table of docs/reliability.rst
 	$(ONE_THREAD) $(BIN)/python -m tests.faults --write
@@ -53,7 +64,7 @@ clean:  ## Remove what the checks and examples made
 	find src tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## Remove the environment too
-	rm -rf "$(VENV)" src/*.egg-info
+	rm -rf "$(VENV)" "$(PEERS)" src/*.egg-info
 
 $(BIN)/python:
 	@for python in $(PYTHON_CANDIDATES); do \
@@ -74,4 +85,13 @@ $(VENV)/.examples-installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.test-installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing torchflow and what the checks need (once; PyTorch is large)"
 	@$(PIP_INSTALL) --editable '.[test,docs]'
+	@touch $@
+
+# Without the dependency of fastai on torchvision, which has no build for this torch and breaks those that find it.
+$(PEERS)/.installed: benchmarks/peers.txt | $(BIN)/python
+	@echo "installing what torchflow is measured beside (once; some 2 GB)"
+	@$(BIN)/python -m venv "$(PEERS)"
+	@"$(PEERS)/bin/python" -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c benchmarks/peers.txt
+	@"$(PEERS)/bin/python" -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
+	@"$(PEERS)/bin/python" -m pip uninstall --quiet --yes torchvision
 	@touch $@

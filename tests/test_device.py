@@ -7,8 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.compiled.interpreter import interpreting
+from torchflow import Trainer, Updates, supervised
 from torchflow.device import available, deterministic_algorithms, move, move_model, out_of_memory, resolve
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DeviceError, OutOfMemoryError
+from torchflow.randomness import generator
 
 CPU = torch.device("cpu")
 
@@ -232,3 +235,77 @@ def test_other_errors_are_not_about_memory() -> None:
 
 def test_a_memory_error_without_a_text_is_explained_too() -> None:
     assert isinstance(out_of_memory(torch.OutOfMemoryError(""), "update 7"), OutOfMemoryError)
+
+
+class Watched(nn.Module):
+    """A small convolutional network that notes the layout of what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.last = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+        self.layouts: list[bool] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.layouts.append(x.is_contiguous(memory_format=torch.channels_last))
+        out: Tensor = self.last(self.convolution(x).relu().mean((2, 3)))
+        return out
+
+
+def images() -> tuple[Tensor, Tensor]:
+    return torch.rand(22, 3, 6, 6, generator=generator(0)), torch.arange(22) % 2
+
+
+def fitted(memory_format: str | None, **options: Any) -> Any:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Watched()
+    trainer = Trainer(
+        supervised(nn.CrossEntropyLoss()),
+        optimizer=lambda m: torch.optim.SGD(m.parameters(), lr=0.1, momentum=0.9),
+        memory_format=memory_format,
+        progress=False,
+        **options,
+    )
+    result = trainer.fit(model, images(), epochs=2, batch_size=4, validation=images())
+    return result, trainer.predict(model, images())
+
+
+def test_channels_last_lays_out_images_and_weights_and_trains_the_same() -> None:
+    (plain, predicted), (last, also) = fitted(None), fitted("channels_last")
+    assert all(last.model.layouts)
+    assert last.model.convolution.weight.is_contiguous(memory_format=torch.channels_last)
+    assert not any(plain.model.layouts)
+    for one, other in zip(plain.model.parameters(), last.model.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+    assert torch.allclose(predicted, also, atol=1e-6)
+    assert last.history.last["valid/loss"] == pytest.approx(plain.history.last["valid/loss"], rel=1e-5)
+
+
+def test_channels_last_holds_in_groups_of_updates() -> None:
+    class Quiet(Watched):
+        def forward(self, x: Tensor) -> Tensor:
+            assert x.is_contiguous(memory_format=torch.channels_last)
+            out: Tensor = self.last(self.convolution(x).relu().mean((2, 3)))
+            return out
+
+    layouts = {None: torch.contiguous_format, "channels_last": torch.channels_last}
+    made = {}
+    for name in layouts:
+        with torch.random.fork_rng(), interpreting():
+            torch.manual_seed(0)
+            model = Quiet() if name else nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
+            trainer = Trainer(
+                supervised(nn.CrossEntropyLoss()),
+                optimizer=lambda m: torch.optim.SGD(m.parameters(), lr=0.1),
+                memory_format=name,
+                compile=Updates(3),
+                progress=False,
+            )
+            made[name] = trainer.fit(model, images(), epochs=2, batch_size=4)
+    assert made["channels_last"].progress == made[None].progress
+
+
+@pytest.mark.parametrize(("value", "error"), [("nhwc", ArgumentValueError), (torch.channels_last, ArgumentTypeError)])
+def test_another_memory_format_is_refused(value: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="memory_format must be"):
+        Trainer(supervised(nn.MSELoss()), optimizer=lambda m: torch.optim.SGD(m.parameters(), lr=0.1), memory_format=value)

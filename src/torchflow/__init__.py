@@ -35,6 +35,7 @@ from torchflow.saving import Resume, load, save
 from torchflow.schedule import Schedule
 from torchflow.step import Outputs, Step, supervised
 from torchflow.trainer import Result, Trainer
+from torchflow.updates import Updates
 
 if TYPE_CHECKING:
     from torchflow.callbacks.early_stopping import EarlyStopping
@@ -77,6 +78,7 @@ __all__ = [
     "Stepped",
     "Stop",
     "Trainer",
+    "Updates",
     "Validated",
     "data",
     "errors",

@@ -67,6 +67,33 @@ class Averages:
         if metrics:
             self._add_metrics(metrics, count)
 
+    def add_many(self, losses: Tensor, counts: int | Tensor, metrics: Mapping[str, Tensor | tuple[Any, ...]]) -> None:
+        """Gather what a step gave for several batches at once; every tensor has a first dimension of batches.
+
+        Args:
+            losses: The losses, shape (batches,).
+            counts: How many samples each is the mean of: one number, or a tensor of shape (batches,).
+            metrics: As in ``Outputs.metrics``.
+        """
+        if not metrics and losses.shape[0] < BLOCK and not isinstance(counts, Tensor):
+            for loss in losses.unbind():
+                self.add(loss, counts, metrics)
+            return
+        weight = counts.type(self._kind).sum() if isinstance(counts, Tensor) else len(losses) * counts
+        self._sum("loss", (losses.type(self._kind) * counts).sum(), weight)
+        for name, value in metrics.items():
+            if isinstance(value, tuple):
+                for number in range(len(losses)):
+                    self._object(name).update(*(v[number] if isinstance(v, Tensor) else v for v in value))
+            elif value.ndim > 1:
+                self._sum(name, value.type(self._kind).sum(), value.numel())
+            else:
+                self._sum(name, (value.type(self._kind) * counts).sum(), weight)
+
+    def _sum(self, name: str, total: Tensor, weight: float | Tensor) -> None:
+        self._sums[name] = self._sums[name] + total if name in self._sums else total
+        self._weights[name] = self._weights.get(name, 0) + weight
+
     def _add_metrics(self, metrics: Mapping[str, Tensor | tuple[Any, ...]], count: int | Tensor) -> None:
         for name, value in metrics.items():
             if isinstance(value, tuple):
@@ -78,8 +105,7 @@ class Averages:
             else:
                 exact = value.detach().type(self._kind)
                 total, weight = (exact.sum(), len(value)) if value.ndim else (exact * count, count)
-                self._sums[name] = self._sums[name] + total if name in self._sums else total
-                self._weights[name] = self._weights.get(name, 0) + self._exact(weight)
+                self._sum(name, total, self._exact(weight))
 
     def _with_losses(self) -> tuple[dict[str, Tensor], dict[str, int | float | Tensor]]:
         """Return the sums and weights with the losses of the open block; nothing is changed."""

@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from torchflow.arguments import shown
+from torchflow.arguments import one_of, shown
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DeviceError, OutOfMemoryError
 from torchflow.tree import map_leaves
 
 N = TypeVar("N")
 ACCELERATORS = ("cuda", "xpu", "mps")
+MEMORY_FORMATS = {"channels_last": torch.channels_last}
 
 
 def available() -> list[torch.device]:
@@ -57,14 +58,14 @@ def resolve(device: str | torch.device) -> torch.device:
     return wanted
 
 
-def move(tree: N, device: torch.device) -> N:
+def move(tree: N, device: torch.device, memory_format: torch.memory_format | None = None) -> N:
     """Return the tree with every tensor on ``device``; all types are kept, and on the CPU nothing is copied.
 
-    Pinned tensors travel without blocking. Leaves with a ``to`` of their own (graphs, packed sequences) move too.
+    With a memory format, tensors (batch, channels, height, width) are laid out in it. Pinned tensors travel without blocking. Leaves with a ``to`` of their own (graphs, packed sequences) move too.
     """
-    if device.type == "cpu" and _is_on_cpu(tree):
+    if device.type == "cpu" and memory_format is None and _is_on_cpu(tree):
         return tree
-    return map_leaves(lambda leaf: _moved(leaf, device), tree)
+    return map_leaves(lambda leaf: _moved(leaf, device, memory_format), tree)
 
 
 def _is_on_cpu(tree: object) -> bool:
@@ -77,14 +78,15 @@ def _is_on_cpu(tree: object) -> bool:
     return True
 
 
-def _moved(leaf: Any, device: torch.device) -> Any:
+def _moved(leaf: Any, device: torch.device, memory_format: torch.memory_format | None) -> Any:
     if isinstance(leaf, Tensor):
-        return leaf.to(device, non_blocking=leaf.device.type == "cpu" and device.type != "cpu" and leaf.is_pinned())
+        moved = leaf.to(device, non_blocking=leaf.device.type == "cpu" and device.type != "cpu" and leaf.is_pinned())
+        return moved.contiguous(memory_format=memory_format) if memory_format is not None and moved.ndim == 4 else moved
     return leaf.to(device) if callable(getattr(leaf, "to", None)) else leaf
 
 
-def move_model(model: nn.Module, device: torch.device) -> None:
-    """Move a model in place.
+def move_model(model: nn.Module, device: torch.device, memory_format: torch.memory_format | None = None) -> None:
+    """Move a model in place, and lay its convolutions' weights out in a memory format.
 
     Raises:
         ArgumentValueError: The model has parameters on the meta device, which hold no values to move.
@@ -95,6 +97,18 @@ def move_model(model: nn.Module, device: torch.device) -> None:
                 f"model has {name!r} on the meta device, which holds no values. Call model.to_empty(device='cpu') and initialise it first."
             )
     model.to(device)
+    if memory_format is not None:
+        model.to(memory_format=memory_format)  # type: ignore[call-overload]  # torch documents it and does not annotate it
+
+
+def check_memory_format(name: str | None) -> torch.memory_format | None:
+    """Return the memory format of a name: ``"channels_last"``, or None for tensors as they are.
+
+    Raises:
+        ArgumentTypeError: The name is no text.
+        ArgumentValueError: It is another name.
+    """
+    return None if name is None else MEMORY_FORMATS[one_of("memory_format", name, tuple(MEMORY_FORMATS))]
 
 
 @contextlib.contextmanager

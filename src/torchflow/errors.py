@@ -7,7 +7,10 @@
     ├── ArgumentValueError      (ValueError)   an argument of the right type with an impossible value
     ├── DataError               (ValueError)   data that is not what it was taken for
     │   ├── RaggedBatchError                   samples that do not stack to one batch
-    │   └── TableError                         a table that cannot become numbers
+    │   ├── TableError                         a table that cannot become numbers
+    │   ├── FileError                          a file that cannot be read as what it was taken for
+    │   ├── CacheError                         a cache on disk cannot be written, read or trusted
+    │   └── LeakError                          data that should be kept apart is not
     ├── StepError               (RuntimeError) a step function returned what cannot be trained on
     ├── NonFiniteError          (ArithmeticError) a loss or a gradient is NaN or infinite
     ├── CallbackError           (RuntimeError) a callback raised; the cause is chained
@@ -24,6 +27,7 @@ Every message names the place, what was expected, what was found and what to do.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 
@@ -49,6 +53,29 @@ class RaggedBatchError(DataError):
 
 class TableError(DataError):
     """A table cannot become numbers."""
+
+
+class FileError(DataError):
+    """A file cannot be read as what it was taken for.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, message: str, path: str | os.PathLike[str] = "") -> None:
+        super().__init__(message)
+        self.path = os.fspath(path)
+
+    def __reduce__(self) -> tuple[type[FileError], tuple[str, str]]:
+        return type(self), (str(self), self.path)
+
+
+class CacheError(DataError):
+    """A cache on disk cannot be written, or is not what was written, or cannot tell when it is out of date."""
+
+
+class LeakError(DataError):
+    """What is held out to judge a model is not kept apart from what it learns from."""
 
 
 class StepError(TorchflowError, RuntimeError):

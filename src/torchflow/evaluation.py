@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,20 @@ from torchflow.randomness import Keys, preserved, seed_globals
 from torchflow.step import Outputs, Step, checked_loss
 from torchflow.tree import leaves_with_paths, map_leaves, samples_in
 from torchflow.types import B, M
+
+
+class Placement(Protocol):
+    """Where batches go, and in which layout: the choices of a Trainer."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device."""
+        ...
+
+    @property
+    def memory_format(self) -> torch.memory_format | None:
+        """The layout of images, or None."""
+        ...
 
 
 @contextlib.contextmanager
@@ -46,13 +60,13 @@ def evaluation_key(keys: Keys, name: str, update: int) -> int:
     return keys(f"evaluation/{name}", update)
 
 
-def evaluate_batches(step: Step[M, B], model: M, batches: Batches[B], *, device: torch.device, key: int) -> dict[str, float]:
+def evaluate_batches(step: Step[M, B], model: M, batches: Batches[B], *, where: Placement, key: int) -> dict[str, float]:
     """Return the exact averages of a step's loss and metrics over every sample of the data."""
-    averages = Averages(getattr(step, "metrics", {}), device)
-    with evaluating(model, device, key), contextlib.closing(_epoch(batches)) as moving:
+    averages = Averages(getattr(step, "metrics", {}), where.device)
+    with evaluating(model, where.device, key), contextlib.closing(_epoch(batches)) as moving:
         for batch in moving:
             interruption.check()
-            on_device = move(batch, device)
+            on_device = move(batch, where.device, where.memory_format)
             outputs = checked_loss(step(model, on_device), training=False)
             count = samples_in(on_device) if outputs.count is None else outputs.count
             averages.add(outputs.loss.detach(), count, outputs.metrics)
@@ -60,7 +74,7 @@ def evaluate_batches(step: Step[M, B], model: M, batches: Batches[B], *, device:
 
 
 def predict_batches(
-    step: Step[M, B], model: M, batches: Batches[B], *, device: torch.device, key: int, forward: Callable[[M, B], Any] | None
+    step: Step[M, B], model: M, batches: Batches[B], *, where: Placement, key: int, forward: Callable[[M, B], Any] | None
 ) -> Any:  # a tensor, or whatever tree of tensors the step predicts
     """Return the predictions of every sample, concatenated along the first dimension, on the CPU.
 
@@ -68,10 +82,10 @@ def predict_batches(
         StepError: The step fills in no predictions and no ``forward`` is given.
     """
     parts: list[Any] = []
-    with evaluating(model, device, key), contextlib.closing(_epoch(batches)) as moving:
+    with evaluating(model, where.device, key), contextlib.closing(_epoch(batches)) as moving:
         for batch in moving:
             interruption.check()
-            on_device = move(batch, device)
+            on_device = move(batch, where.device, where.memory_format)
             predictions = _by_step(step, model, on_device) if forward is None else forward(model, on_device)
             parts.append(move(map_leaves(_detached, predictions), torch.device("cpu")))
     return concatenate(parts)

@@ -50,11 +50,11 @@ def update(run: Run[M, B], batches: list[B]) -> Stepped:
 
 def _update(run: Run[M, B], batches: list[B]) -> Stepped:
     """Make one update; the run is settled when its callbacks have seen it."""
-    before, device = run.progress, run.choices.device
+    before, device, layout = run.progress, run.choices.device, run.choices.memory_format
     rates = {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in run.optimizers.items()}
     run.settled, skipped = False, 0
     try:
-        moved = [move(batch, device) for batch in batches]
+        moved = [move(batch, device, layout) for batch in batches]
         parts = standard_update(run, moved) if run.custom_update is None else custom_update(run, moved)
     except NotFinite as found:
         parts, skipped = dropped(run, found, batches), 1
@@ -137,7 +137,7 @@ def _events(run: Run[Any, Any], limits: Limits) -> Generator[Event, None, None]:
 def _epoch(run: Run[M, B], limits: Limits) -> Iterator[Event]:
     """Train from where the progress stands to the end of its epoch, or until the run is over."""
     run.randomness.probe()
-    with contextlib.closing(_windows(run)) as windows:
+    with contextlib.closing(_windows(run) if run.compiled is None else run.compiled.windows(run, _windows)) as windows:
         if run.epoch_started < run.progress.epoch:
             run.epoch_started = run.progress.epoch
             yield _report(run, "on_epoch_start", EpochStarted(run.progress))
@@ -149,7 +149,9 @@ def _epoch(run: Run[M, B], limits: Limits) -> Iterator[Event]:
             yield from _boundary(run, last=window is None)
         while window is not None and _over(run, limits) is None:
             batches, last = window
-            yield _report(run, "on_step_end", _update(run, batches))
+            together = None if isinstance(batches, list) else run.compiled
+            stepped = _update(run, batches) if together is None else together.update(run, batches, _update)
+            yield _report(run, "on_step_end", stepped)
             if last or run.watched:
                 yield from _boundary(run, last)
             window = next(windows, None)  # after the last, this finds data that gives more than it says
@@ -193,7 +195,7 @@ def _validate(run: Run[M, B]) -> Event:
     values: dict[str, float] = {}
     for name, batches in run.validations.items():
         key = evaluation_key(run.keys, name, run.progress.updates)
-        metrics = evaluate_batches(run.step, run.model, batches, device=run.choices.device, key=key)
+        metrics = evaluate_batches(run.step, run.model, batches, where=run.choices, key=key)
         values |= {f"{name}/{metric}": value for metric, value in metrics.items()}
     run.settled = False
     run.validated_metrics = values

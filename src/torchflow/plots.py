@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from torchflow.arguments import path as checked_path
 from torchflow.arguments import shown
-from torchflow.errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
+from torchflow.errors import ArgumentTypeError, ArgumentValueError
+from torchflow.figures import STYLES, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,16 +19,6 @@ if TYPE_CHECKING:
 
     from torchflow.callbacks.history import History
 
-# Colours that people with any colour vision tell apart (Okabe and Ito, 2008), ordered so that neighbours differ in grey as
-# well; line and marker differ too.
-STYLES = (
-    ("#0072B2", "-", "o"),
-    ("#E69F00", "--", "s"),
-    ("#000000", ":", "^"),
-    ("#CC79A7", "-.", "D"),
-    ("#009E73", (0, (5, 1, 1, 1, 1, 1)), "v"),
-    ("#56B4E9", (0, (8, 3)), "P"),
-)
 LOG_FROM_RATIO = 30.0  # curves that span more than this are read on a log scale
 MARKERS_ON_A_CURVE = 12
 LETTERS_ACROSS = 110  # of a legend, at its font size and the figure's width
@@ -54,7 +45,7 @@ def history(history: History, path: str | os.PathLike[str] | None = None, names:
     """
     panels = _panels(history, names)
     target = None if path is None else checked_path("path", path)
-    figure = _figure(len(panels))
+    figure = new_figure(7.0, 1.0 + 3.2 * len(panels), "history.to_csv does without.")
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (kind, members) in zip(axes, panels.items(), strict=True):
         _draw_panel(axis, history, kind, members)
@@ -79,17 +70,6 @@ def _panels(history: History, names: Sequence[str] | None) -> dict[str, list[str
         history[name]  # a KeyError that lists the names
         panels.setdefault(name.rpartition("/")[2], []).append(name)
     return panels
-
-
-def _figure(panels: int) -> Figure:
-    try:
-        module = importlib.import_module("matplotlib.figure")
-    except ImportError as error:
-        raise MissingExtraError(
-            "plots need matplotlib, which is not installed: pip install 'torchflow-train[plot]'. history.to_csv does without."
-        ) from error
-    figure: Figure = module.Figure(figsize=(7.0, 1.0 + 3.2 * panels), layout="constrained")
-    return figure
 
 
 def _draw_panel(axis: Axes, history: History, kind: str, members: Sequence[str]) -> None:

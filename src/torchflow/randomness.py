@@ -126,7 +126,7 @@ def _seed_python(number: int) -> None:
     random.seed(number)
 
 
-def _python_state() -> tuple[object, ...]:
+def python_state() -> tuple[object, ...]:
     """Return the state of the generators that :func:`_seed_python` seeds, in a form that compares."""
     _, numbers, position, gauss, cached = cast("tuple[str, np.ndarray[Any, Any], int, int, float]", np.random.get_state())
     return random.getstate(), numbers.tobytes(), position, gauss, cached
@@ -172,7 +172,7 @@ class UpdateRandomness:
             return
         _seed_python(number)
         if not self.drawn:
-            self._expected = _python_state()
+            self._expected = python_state()
 
     @contextlib.contextmanager
     def aside(self, number: int, device: torch.device | None) -> Iterator[None]:
@@ -183,11 +183,11 @@ class UpdateRandomness:
             yield
         finally:
             if not self.drawn:
-                self._expected = _python_state()
+                self._expected = python_state()
 
     def check(self) -> None:
         """Look whether somebody drew, and warn where the generators were not keyed then."""
-        if self.drawn or self._expected is None or _python_state() == self._expected:
+        if self.drawn or self._expected is None or python_state() == self._expected:
             return
         self.drawn = True
         if not self._keyed:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic
+from typing import Any, Generic, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torchflow.averages import Averages
 from torchflow.data.batches import Batches
 from torchflow.device import deterministic_algorithms
 from torchflow.errors import ArgumentValueError
-from torchflow.events import Plan
+from torchflow.events import Plan, Stepped
 from torchflow.hooks import Callback, NoSaver, Reactions, Saver, Stop, callback_state, load_callback_state
 from torchflow.intervals import Alarm, Every, Progress
 from torchflow.precision import FiniteCheck, needs_closure
@@ -38,11 +38,27 @@ class Choices:
     deterministic: bool | None
     device: torch.device
     seed: int
+    memory_format: torch.memory_format | None = None
+    group: int | None = None
+    """Updates of one call of compiled code; None where updates are not compiled."""
 
     @property
     def clips(self) -> bool:
         """Whether gradients are clipped, in either way."""
         return self.clip_norm is not None or self.clip_value is not None
+
+
+class Compiled(Protocol):
+    """Who makes several updates at once, seen from the loop; see :mod:`torchflow.compiled`."""
+
+    # A group is what windows() gives and update() takes; nobody else looks into it.
+    def windows(self, run: Run[Any, Any], single: Callable[[Run[Any, Any]], Any]) -> Generator[tuple[Any, bool], None, None]:
+        """Yield groups of updates, or the batches of a single one, and whether the epoch ends with them."""
+        ...
+
+    def update(self, run: Run[Any, Any], group: Any, single: Callable[[Run[Any, Any], list[Any]], Stepped]) -> Stepped:
+        """Make the updates of a group."""
+        ...
 
 
 @dataclass(eq=False)
@@ -92,6 +108,7 @@ class Run(Generic[M, B]):
         self.averages = Averages(getattr(self.step, "metrics", {}), self.choices.device)
         self.reactions = Reactions(self.callbacks)
         self.saver: Saver = NoSaver()
+        self.compiled: Compiled | None = None
         self.validation_alarm = Alarm(self.validate)
         self.parameters: list[nn.Parameter] = []
         self.accelerator = None if self.choices.device.type == "cpu" else self.choices.device

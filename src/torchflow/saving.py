@@ -113,7 +113,7 @@ def environment(run: Run[Any, Any]) -> dict[str, State]:
     """Return the fingerprint of what the bits of this run depend on."""
     dtype = next(run.model.parameters()).dtype
     return checkpoint.fingerprint(
-        run.choices.device.type, str(dtype).removeprefix("torch."), run.choices.deterministic is not False
+        run.choices.device.type, str(dtype).removeprefix("torch."), run.choices.deterministic is not False, run.choices.group
     )
 
 

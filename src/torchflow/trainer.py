@@ -22,7 +22,7 @@ from torchflow.callbacks.progress_bar import ProgressBar
 from torchflow.data.batches import Batches
 from torchflow.data.reading import Reading
 from torchflow.data.workers import Workers
-from torchflow.device import deterministic_algorithms, move_model, resolve
+from torchflow.device import check_memory_format, deterministic_algorithms, move_model, resolve
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.evaluation import evaluate_batches, evaluation_key, predict_batches
 from torchflow.events import Finished
@@ -37,6 +37,7 @@ from torchflow.saving import Resume, identity, schedule_identity
 from torchflow.schedule import Schedule, SchedulerRecipe
 from torchflow.step import Outputs, Step
 from torchflow.types import B, Data, M, OptimizerRecipe
+from torchflow.updates import Updates
 
 NONFINITE = ("raise", "skip")
 
@@ -84,6 +85,9 @@ class Trainer(Generic[M, B]):
             no parameter is touched by it.
         device: ``"auto"``, a name such as ``"cuda:0"``, or a device.
         precision: ``"float32"``: the dtypes of the model and the data as they are.
+        memory_format: ``"channels_last"`` lays images and the weights of convolutions out as most kernels for them want it.
+        compile: True makes every update, from the forward pass to the optimizer's step, by one call of compiled code;
+            ``Updates(32)`` makes 32 by one call, which are one event. Results agree with uncompiled ones to rounding.
         deterministic: True holds torch to deterministic kernels during every call and refuses others; None does so on the
             CPU and only warns; False leaves torch as it is.
         seed: The seed of every random stream of a run, but for first weights that were made before.
@@ -110,6 +114,8 @@ class Trainer(Generic[M, B]):
         nonfinite: str = "raise",
         device: str | torch.device = "auto",
         precision: str = "float32",
+        memory_format: str | None = None,
+        compile: bool | Updates = False,
         deterministic: bool | None = None,
         seed: int = 0,
     ) -> None:
@@ -140,6 +146,8 @@ class Trainer(Generic[M, B]):
             deterministic=None if deterministic is None else arguments.flag("deterministic", deterministic),
             device=resolve(device),
             seed=arguments.seed("seed", seed),
+            memory_format=check_memory_format(memory_format),
+            group=_group_size(compile),
         )
 
     def fit(
@@ -260,7 +268,7 @@ class Trainer(Generic[M, B]):
         batches, key = self._for_evaluation(model, data, "evaluate", Reading(batch_size, workers=workers, collate=collate))
         try:
             with deterministic_algorithms(self.choices.deterministic, self.choices.device):
-                return evaluate_batches(self.step, model, batches, device=self.choices.device, key=key)
+                return evaluate_batches(self.step, model, batches, where=self.choices, key=key)
         finally:
             batches.close()
 
@@ -297,7 +305,7 @@ class Trainer(Generic[M, B]):
         batches, key = self._for_evaluation(model, data, "predict", Reading(batch_size, workers=workers, collate=collate))
         try:
             with deterministic_algorithms(self.choices.deterministic, self.choices.device):
-                return predict_batches(self.step, model, batches, device=self.choices.device, key=key, forward=forward)
+                return predict_batches(self.step, model, batches, where=self.choices, key=key, forward=forward)
         finally:
             batches.close()
 
@@ -316,7 +324,7 @@ class Trainer(Generic[M, B]):
         live: Any = building.build_model(model, keys)
         if lonely := building.warn_of_lonely_sample(live, batches.samples, reading):
             warnings.warn(lonely, stacklevel=3)
-        move_model(live, choices.device)
+        move_model(live, choices.device, choices.memory_format)
         optimizers = building.build_optimizers(self._optimizer, live)
         building.refuse_clashes(optimizers, self._update)
         plan = plan_of(batches.length, choices.accumulate, limits)
@@ -333,6 +341,10 @@ class Trainer(Generic[M, B]):
             plan=plan,
             custom_update=self._update,
         )
+        if choices.group is not None:
+            from torchflow.compiled import CompiledUpdates  # noqa: PLC0415  (most runs are not compiled)
+
+            run.compiled = CompiledUpdates(choices.group)
         created = identity(run)
         run.schedulings = building.build_schedulings(self._scheduler, optimizers, plan, run.streams)
         run.identity = {**created, "schedulers": schedule_identity(run)}
@@ -357,7 +369,7 @@ class Trainer(Generic[M, B]):
             raise ArgumentTypeError(f"model must be an nn.Module, got {arguments.shown(model)}.")
         keys = Keys(self.choices.seed)
         batches = reading.evaluation(data, keys, "data", pin_memory=self.choices.device.type == "cuda")
-        move_model(model, self.choices.device)
+        move_model(model, self.choices.device, self.choices.memory_format)
         return batches, evaluation_key(keys, purpose, 0)
 
     def _checked_resume(self, resume: bool | Resume) -> Resume | None:
@@ -378,6 +390,13 @@ def _drained(run: Run[Any, Any], limits: Limits) -> str:
     finished = deque(every, maxlen=1).pop()
     assert isinstance(finished, Finished)
     return finished.reason
+
+
+def _group_size(choice: object) -> int | None:
+    """Return how many updates one call of compiled code makes, or None."""
+    if isinstance(choice, Updates):
+        return choice.size
+    return 1 if arguments.flag("compile", choice, hint="Or Updates(32).") else None
 
 
 def _recipes(name: str, choice: Any, kind: type) -> Any:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from torchflow import data
 from torchflow.data import batches_of
-from torchflow.data.batches import DatasetBatches
+from torchflow.data.dataset_batches import DatasetBatches
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
 from torchflow.randomness import Keys
 

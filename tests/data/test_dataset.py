@@ -121,8 +121,11 @@ def test_a_batch_has_the_same_memory_alignment_wherever_its_rows_came_from() -> 
 def test_a_dataset_says_what_it_is() -> None:
     dataset = numbers(10).map(twice).take(3)
     assert repr(dataset) == "Dataset(3 samples, from_tensors.map.take)"
-    assert repr(numbers(2).zip(numbers(2)).repeat(2)) == "Dataset(4 samples, zip(from_tensors, from_tensors).repeat(2))"
-    assert repr(numbers(2).concat(numbers(1)).cache()) == "Dataset(3 samples, concat(from_tensors, from_tensors).cache)"
+    assert (
+        repr(numbers(2).zip(numbers(2)).repeat(2))
+        == "Dataset(4 samples, zip(from_tensors, from_tensors).repeat(2); x: int64, x_2: int64)"
+    )
+    assert repr(numbers(2).concat(numbers(1)).cache()) == "Dataset(3 samples, concat(from_tensors, from_tensors).cache; x: int64)"
     assert repr(numbers(5).filter(even).windows(2).map_batch(twice)).endswith("filter.windows(2, 1, 0).map_batch)")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,25 @@ def test_dataclasses_of_columns_give_dataclasses_of_rows() -> None:
     dataset = data.from_tensors(Example(torch.arange(6).reshape(3, 2), torch.arange(3)))
     assert dataset[1].image.tolist() == [2, 3]
     assert dataset.take_batch([2, 0]).label.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+def test_a_memory_mapped_array_is_not_copied_and_its_batches_are(mode: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(12.0).reshape(6, 2))
+    dataset = data.from_arrays(np.load(tmp_path / "x.npy", mmap_mode=mode)[1:], np.arange(5))
+    early = dataset.take_batch([0])[0]
+    file = np.load(tmp_path / "x.npy", mmap_mode="r+")
+    file[1] = -1
+    file.flush()
+    assert dataset.take_batch([0])[0].tolist() == [[-1, -1]], "the file was copied"
+    assert early.tolist() == [[2, 3]]
+    dataset.take_batch([0])[0].zero_()
+    assert file[1].tolist() == [-1, -1]
+
+
+def test_a_memory_mapped_array_in_the_other_byte_order_is_read_right(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(6).astype(np.dtype(np.float32).newbyteorder()))
+    assert data.from_arrays(np.load(tmp_path / "x.npy", mmap_mode="r")).take_batch([4, 1]).tolist() == [4, 1]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "int8", "uint8", "bool", "complex64", ">f8", ">i4"])

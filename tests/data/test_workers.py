@@ -18,7 +18,7 @@ import torch.multiprocessing
 
 from torchflow import data
 from torchflow.data import Workers, batches_of, processes
-from torchflow.data.batches import DatasetBatches
+from torchflow.data.dataset_batches import DatasetBatches
 from torchflow.data.processes import Request, _Answers, _check_travels
 from torchflow.data.threads import read_ahead
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError

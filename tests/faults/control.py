@@ -24,7 +24,7 @@ from torchflow.checkpoint.files import FileSystem, write_file
 from torchflow.checkpoint.lease import Lease
 from torchflow.checkpoint.manifest import MANIFEST, CheckpointName, Manifest
 from torchflow.checkpoint.shelf import Shelf
-from torchflow.data import maps, sources
+from torchflow.data import calls, maps, sources
 from torchflow.errors import CorruptCheckpointError
 from torchflow.randomness import UpdateRandomness
 from torchflow.run import Run
@@ -183,7 +183,7 @@ def random_state_lost() -> None:
 
 def not_guarded() -> None:
     """Let whatever a dataset raises go its way."""
-    put(sources, "guarded", lambda place, index, function, *values: function(*values))
+    put(calls, "guarded", lambda place, index, function, *values: function(*values))
 
 
 def no_lock() -> None:

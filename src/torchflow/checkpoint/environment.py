@@ -15,16 +15,18 @@ _WORDS = {
     "threads": "number of intra-op threads",
     "deterministic": "deterministic flag",
     "dtype": "dtype",
+    "group": "number of updates in one call of compiled code",
 }
 
 
-def fingerprint(device_type: str, dtype: str, deterministic: bool) -> dict[str, State]:
+def fingerprint(device_type: str, dtype: str, deterministic: bool, group: int | None = None) -> dict[str, State]:
     """Return what the bits of a result depend on, beside seed, data and first weights.
 
     Args:
         device_type: Where the model is, for example ``"cpu"`` or ``"cuda"``.
         dtype: What it computes in, for example ``"float32"``.
         deterministic: Whether deterministic kernels were asked for.
+        group: Updates of one call of compiled code; None where updates are not compiled.
     """
     return {
         "torch": str(torch.__version__),  # a subclass of str, which a state cannot hold
@@ -33,6 +35,7 @@ def fingerprint(device_type: str, dtype: str, deterministic: bool) -> dict[str, 
         "threads": torch.get_num_threads(),
         "deterministic": deterministic,
         "dtype": dtype,
+        **({} if group is None else {"group": group}),
     }
 
 

@@ -17,6 +17,8 @@ from torchflow.lazy import importing
 if TYPE_CHECKING:
     from torchflow.data.categories import Categories, Categorized
     from torchflow.data.encoders import FittedEncoder, Standardize, Standardized, encoder_from_state, load_encoders
+    from torchflow.data.leaks import check_splits
+    from torchflow.data.overlaps import Overlap, SplitReport
     from torchflow.data.readers.frames import from_frame
     from torchflow.data.readers.tables import from_csv
     from torchflow.data.synthetic import linear
@@ -26,6 +28,8 @@ __getattr__ = importing(
     {
         "torchflow.data.categories": ("Categories", "Categorized"),
         "torchflow.data.encoders": ("FittedEncoder", "Standardize", "Standardized", "encoder_from_state", "load_encoders"),
+        "torchflow.data.leaks": ("check_splits",),
+        "torchflow.data.overlaps": ("Overlap", "SplitReport"),
         "torchflow.data.readers.frames": ("from_frame",),
         "torchflow.data.readers.tables": ("from_csv",),
         "torchflow.data.synthetic": ("linear",),
@@ -40,12 +44,15 @@ __all__ = [
     "Draw",
     "Field",
     "FittedEncoder",
+    "Overlap",
     "Schema",
+    "SplitReport",
     "Standardize",
     "Standardized",
     "Workers",
     "as_dataset",
     "batches_of",
+    "check_splits",
     "collate",
     "encoder_from_state",
     "from_arrays",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from torchflow import arguments
 from torchflow.data.dataset import Dataset
-from torchflow.data.fields import checked_field, part_of, training_parts, with_part
+from torchflow.data.fields import checked_field, part_of, training_parts, with_field, with_part
+from torchflow.data.schema import Schema
 from torchflow.errors import ArgumentValueError, DataError
 from torchflow.types import State
 
@@ -70,6 +71,11 @@ class Categorized:
         codes = torch.tensor([self._code(value) for value in _values(part, self.field)], dtype=torch.int64)
         single = isinstance(part, (str, int, np.generic))
         return with_part(tree, self.field, codes.reshape(()) if single else codes.reshape(np.shape(part)))
+
+    def schema_after(self, before: Schema | None) -> Schema | None:
+        """Return the schema with the part as int64 codes of classes."""
+        classes = (*map(str, self.vocabulary), *(["unknown"] if self.unknown == "code" else []))
+        return with_field(before, self.field, lambda field: replace(field, dtype=torch.int64, unit=None, classes=classes))
 
     def inverse(self, codes: Tensor) -> list[Any]:
         """Return the value of every code, shape (batch,); None for the code of unknown values.

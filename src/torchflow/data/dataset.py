@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 import torch
 from torch import Tensor
 
 from torchflow import arguments
 from torchflow.data import splits
+from torchflow.data.caches import Cache
 from torchflow.data.draw import Draw, first_draw
-from torchflow.data.maps import Cache, Filter, Map, MapBatch, MapRandom
+from torchflow.data.joins import Concat, Repeat, Zip
+from torchflow.data.maps import Filter, Map, MapBatch, MapRandom
 from torchflow.data.order import pieces
+from torchflow.data.provenance import Training, note_division
 from torchflow.data.schema import Schema
 from torchflow.data.sources import Source
-from torchflow.data.views import Concat, Repeat, Select, Slice, Zip
-from torchflow.data.windows import Windows
+from torchflow.data.views import Part, Select, Slice
+from torchflow.data.windows import Runs, Windows
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.types import T, U
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _UNFITTED = "An encoder is fitted before it is mapped: Standardize().fit(train)."
 
@@ -49,6 +56,16 @@ class Dataset(Generic[T]):
         """What a sample is, as long as samples are only chosen and not changed; None where nobody knows."""
         return self._source.schema
 
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """The files that ``bad="skip"`` left out: pairs of a path and the reason."""
+        return self._source.skipped
+
+    @property
+    def left_out(self) -> tuple[tuple[str, str], ...]:
+        """What a folder held that is not read, hidden files and other suffixes: pairs of a path and the reason."""
+        return self._source.left_out
+
     def __len__(self) -> int:
         return self._source.length
 
@@ -69,7 +86,28 @@ class Dataset(Generic[T]):
             yield from self._source.samples(indices, draw)
 
     def __repr__(self) -> str:
-        return f"Dataset({len(self)} samples, {self._source.lineage})"
+        schema = self.schema
+        return f"Dataset({len(self)} samples, {self._source.lineage}{'' if schema is None else f'; {schema}'})"
+
+    def show(self, n: int = 8, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draw samples: images with their labels, sound over seconds, spectrograms, clips as rows of frames, series, texts, tables.
+
+        How a part is drawn follows from its field in :attr:`schema`, and without one from its shape.
+
+        Args:
+            n: How many samples, at most 64, evenly over the dataset from the first to the last.
+            path: Where to save the figure; the suffix says the format (``.png``, ``.pdf``, ``.svg``).
+
+        Returns:
+            The figure, which notebooks display.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+            ArgumentValueError: There are no samples, or more than fit.
+        """
+        from torchflow.data.show import show  # noqa: PLC0415  (most programs draw nothing)
+
+        return show(self._source, n, path)
 
     def take_batch(self, indices: Tensor | Sequence[int], draw: Draw | None = None) -> Any:
         """Return the collated batch of some samples, in fresh tensors (batch, ...).
@@ -128,14 +166,27 @@ class Dataset(Generic[T]):
         self._refuse_random("filter")
         return Dataset(Filter(self._source, predicate))
 
-    def cache(self) -> Dataset[T]:
-        """Return the dataset whose samples are made once and then kept in memory.
+    def cache(self, folder: str | os.PathLike[str] | None = None) -> Dataset[T]:
+        """Return the dataset whose samples are made once and then kept, in memory or on disk.
+
+        On disk samples lie in safetensors files, which are mapped into memory and written whole, some samples at a time, by
+        however many processes. One folder serves any number of datasets: each cache lies under a digest of its data (files by
+        name, size and time of change) and of the code and values of all functions, so that a change is noticed and made anew. Old
+        caches are not deleted; the ``manifest.json`` in each says what it was made of.
+
+        Args:
+            folder: Where samples are kept; None is in memory.
 
         Raises:
             ArgumentValueError: The dataset has a random map: it would draw no more.
+            CacheError: The folder cannot be written, a sample holds what cannot be kept, or a function what cannot be hashed.
         """
         self._refuse_random("cache")
-        return Dataset(Cache(self._source))
+        if folder is None:
+            return Dataset(Cache(self._source))
+        from torchflow.data.disk_cache import DiskCache  # noqa: PLC0415  (most programs keep nothing on disk)
+
+        return Dataset(DiskCache(self._source, arguments.path("folder", folder)))
 
     def select(self, indices: Tensor | Sequence[int]) -> Dataset[T]:
         """Return the samples at some indices, in that order; they may repeat, and count from the end if negative."""
@@ -171,48 +222,91 @@ class Dataset(Generic[T]):
         """Return the samples ``times`` times over; random maps draw anew each time."""
         return Dataset(Repeat(self._source, arguments.whole("times", times)))
 
-    def windows(self, length: int, stride: int = 1, horizon: int = 0) -> Dataset[Any]:
+    def windows(self, length: int, stride: int = 1, horizon: int = 0, *, group: Any = None) -> Dataset[Any]:
         """Return runs of consecutive samples: tensors (length, ...), the first dimension being time.
+
+        No window, nor what follows it, spans the end of a dataset that was joined by ``concat`` or ``repeat``, the end of a file,
+        a place where a split left samples out, or two groups.
 
         Args:
             length: Samples in a window.
             stride: Samples between the starts of two windows.
             horizon: Samples that follow the window; above 0 a sample is the pair (window, what follows).
+            group: What each series is known by, where several stand in one table, also interleaved: the name of a field or a
+                column, a key, a position, or a list of values. Within a group the order of samples is that of time.
 
         Raises:
-            ArgumentValueError: The dataset is too short for one window.
+            ArgumentValueError: The dataset, or every run in it, is too short for one window.
         """
         steps, gap = arguments.whole("length", length), arguments.whole("stride", stride)
         ahead = arguments.whole("horizon", horizon, minimum=0)
-        if steps + ahead > len(self):
-            raise ArgumentValueError(
-                f"a window of {steps} + {ahead} samples does not fit into {len(self)} samples. Use a shorter one."
-            )
-        return Dataset(Windows(self._source, steps, gap, ahead))
+        runs = Runs.of(self._source, group)
+        longest = len(self) if runs is None else int(runs.lengths.max())
+        if steps + ahead > longest:
+            where = f"{len(self)} samples" if runs is None else f"the longest of {len(runs.lengths)} runs, {longest} samples"
+            remedy = "Use a shorter one." if longest > 1 or len(self) < 2 else "Split by time or by group, or take windows before."
+            raise ArgumentValueError(f"a window of {steps} + {ahead} samples does not fit into {where}. {remedy}")
+        return Dataset(Windows(self._source, steps, gap, ahead, runs))
 
-    def split(self, *parts: float, seed: int = 0) -> tuple[Dataset[T], ...]:
-        """Return disjoint random parts that hold every sample exactly once.
+    def split(
+        self, *parts: float, seed: int = 0, stratify: Any = None, group: Any = None, time: Any = None, gap: int = 0
+    ) -> tuple[Dataset[T], ...]:
+        """Return disjoint parts: random ones, or by class, by group or by time; the first is the training part.
+
+        ``stratify``, ``group`` and ``time`` exclude each other. Each is the name of a field of the schema, of a column, a key, a
+        position in a sample, or a list with a value for each sample. Every sample is in exactly one part, but for gaps.
 
         Args:
             parts: Fractions that sum to 1, whose sizes are rounded by largest remainder, or counts that sum to the length.
             seed: Names the shuffle; equal seeds give equal parts.
+            stratify: A class: every part gets its share of every class, rounded up or down.
+            group: A group, such as a patient: none is in two parts; sizes are met to within the largest group.
+            time: A time, or True where samples are in order: each part is later than the one before, and in order; samples
+                of one time stay together.
+            gap: Samples that are left out between two parts in time.
 
         Raises:
-            ArgumentTypeError: The parts mix fractions and counts, or are no numbers.
-            ArgumentValueError: They do not sum up, or a part would be empty.
+            ArgumentTypeError: The parts mix fractions and counts, or are no numbers; or two rules at once.
+            ArgumentValueError: They do not sum up, a part would be empty, or a rule names nothing that samples have.
         """
-        pieces = splits.split(len(self), parts, arguments.seed("seed", seed))
-        return tuple(Dataset(Select(self._source, piece, "split")) for piece in pieces)
+        by = splits.By(seed, stratify, group, time, gap)
+        pieces = splits.split(self._source, parts, by)
+        note_division(self._source, "split")
+        made = (Select(self._source, piece, "split", Part("split", i, len(pieces), by.kind)) for i, piece in enumerate(pieces))
+        return tuple(map(Dataset, made))
 
-    def kfold(self, folds: int, seed: int = 0) -> list[tuple[Dataset[T], Dataset[T]]]:
+    def kfold(
+        self, folds: int, seed: int = 0, *, stratify: Any = None, group: Any = None, time: Any = None, gap: int = 0
+    ) -> list[tuple[Dataset[T], Dataset[T]]]:
         """Return ``folds`` pairs (train, valid); every sample is in exactly one ``valid``.
 
+        The rules are those of :meth:`split`. In time each fold trains on what comes before what it validates, so the first of
+        ``folds + 1`` blocks is only trained on.
+
+        Args:
+            folds: How many, at least 2.
+            seed: Names the shuffle.
+            stratify: A class that all folds have in equal shares.
+            group: A group that is in one fold alone.
+            time: A time, or True where samples are in order.
+            gap: Samples that are left out before each validated block.
+
         Raises:
-            ArgumentValueError: Fewer than 2 folds, or more than samples.
+            ArgumentTypeError: Two rules at once.
+            ArgumentValueError: Fewer than 2 folds, more than samples or groups, or a rule names nothing that samples have.
         """
-        pairs = splits.kfold(len(self), arguments.whole("folds", folds, minimum=2), arguments.seed("seed", seed))
-        select = self._source
-        return [(Dataset(Select(select, train, "kfold")), Dataset(Select(select, valid, "kfold"))) for train, valid in pairs]
+        by = splits.By(seed, stratify, group, time, gap)
+        pairs = splits.kfold(self._source, arguments.whole("folds", folds, minimum=2), by)
+        note_division(self._source, "kfold")
+        train, valid = (Part("kfold", number, 2, by.kind) for number in range(2))
+        source = self._source
+        return [
+            (Dataset(Select(source, one, "kfold", train)), Dataset(Select(source, other, "kfold", valid))) for one, other in pairs
+        ]
+
+    def as_training(self) -> Dataset[T]:
+        """Return this dataset, from which encoders may learn whatever part of a split it is: that is meant."""
+        return Dataset(Training(self._source))
 
     def _checked(self, indices: object, negative: bool = False) -> Tensor:
         """Return indices as an int64 tensor (batch,), all in range."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -14,7 +14,8 @@ from torchflow import arguments
 from torchflow.checkpoint import read_encoder_states
 from torchflow.data.categories import Categorized
 from torchflow.data.dataset import Dataset
-from torchflow.data.fields import checked_field, part_of, training_parts, with_part
+from torchflow.data.fields import checked_field, part_of, training_parts, with_field, with_part
+from torchflow.data.schema import Schema
 from torchflow.errors import ArgumentValueError, DataError
 from torchflow.types import State
 
@@ -93,6 +94,10 @@ class Standardized:
         mean, std, values = self._like(part)
         return with_part(tree, self.field, (values - mean) / std)
 
+    def schema_after(self, before: Schema | None) -> Schema | None:
+        """Return the schema with the part in floating numbers and without its unit."""
+        return with_field(before, self.field, lambda field: replace(field, dtype=_floating(field.dtype), unit=None))
+
     def inverse(self, values: Tensor) -> Tensor:
         """Return scaled values, such as predictions, in the units of the data."""
         mean, std, scaled = self._like(values)
@@ -109,7 +114,7 @@ class Standardized:
 
     def _like(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return mean, std and values in one floating dtype, on the values' device."""
-        kind = values.dtype if values.is_floating_point() else torch.get_default_dtype()
+        kind = _floating(values.dtype)
         mean = torch.as_tensor(self.mean, dtype=kind, device=values.device)
         return mean, torch.as_tensor(self.std, dtype=kind, device=values.device), values.type(kind)
 
@@ -137,6 +142,10 @@ def encoder_from_state(state: Mapping[str, Any]) -> FittedEncoder:
         return ENCODERS[name](state)
     except KeyError as error:
         raise ArgumentValueError(f"the state of encoder {name!r} lacks {error}. It has {', '.join(map(repr, state))}.") from error
+
+
+def _floating(dtype: torch.dtype | None) -> torch.dtype:
+    return dtype if dtype is not None and dtype.is_floating_point else torch.get_default_dtype()
 
 
 def _refuse_not_finite(values: Tensor, first: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from torchflow import arguments
 from torchflow.data.dataset import Dataset
+from torchflow.data.schema import Schema
 from torchflow.data.sources import Calls, Columns, Items
 from torchflow.errors import ArgumentTypeError, DataError
 from torchflow.tree import leaves_with_paths, map_leaves
@@ -34,6 +36,9 @@ def from_tensors(*tensors: Any) -> Dataset[Any]:
 
 def from_arrays(*arrays: Any) -> Dataset[Any]:
     """Return the dataset whose samples are the rows of NumPy arrays, dtypes kept, float64 too.
+
+    A memory-mapped array, as of ``numpy.load(path, mmap_mode="r")``, is never read as a whole: a batch reads its own rows from
+    the disk, and ``workers=1`` reads them while the batch before is trained on. One in the other byte order is copied into memory.
 
     Args:
         arrays: As for :func:`from_tensors`, arrays in place of tensors; both may be mixed.
@@ -92,7 +97,8 @@ def _from_columns(tree: Any, factory: str, column: Callable[[str, Any], Tensor])
         said = ", ".join(f"{path} has {length}" for path, length in lengths.items())
         raise DataError(f"{factory} needs columns of one length: {said}. The first dimension counts samples.")
     remaining = iter(made)
-    return Dataset(Columns(map_leaves(lambda _: next(remaining), tree), factory))
+    columns = map_leaves(lambda _: next(remaining), tree)
+    return Dataset(Columns(columns, factory, Schema.of_batch(columns)))
 
 
 def _tensor_column(place: str, value: object) -> Tensor:
@@ -111,10 +117,14 @@ def _array_column(place: str, value: object) -> Tensor:
     if not isinstance(value, np.ndarray):
         raise ArgumentTypeError(f"{place} must be a NumPy array, got {arguments.shown(value)}. Make one with numpy.asarray.")
     native = value.astype(value.dtype.newbyteorder("="), copy=False)
-    if not native.flags.writeable or any(stride < 0 for stride in native.strides):
+    mapped = isinstance(native, np.memmap)
+    if (not native.flags.writeable and not mapped) or any(stride < 0 for stride in native.strides):
         native = native.copy()  # torch has no read-only tensors and no negative strides
     try:
-        return torch.from_numpy(native)
+        with warnings.catch_warnings():
+            if mapped:  # a file that may be larger than the memory; nobody writes to a column, batches are copies of its rows
+                warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return torch.from_numpy(native)
     except TypeError:
         remedy = "Turn text and categories into numbers first, for example with torchflow.data.Categories."
         raise ArgumentTypeError(f"{place} has dtype {value.dtype}, which torch does not have. {remedy}") from None

@@ -10,6 +10,8 @@ from typing import Any
 from torchflow import arguments
 from torchflow.data.dataset import Dataset
 from torchflow.data.order import pieces
+from torchflow.data.provenance import check_training
+from torchflow.data.schema import Field, Schema
 from torchflow.errors import ArgumentTypeError, DataError
 
 _AT_ONCE = 4096  # samples read at once while fitting
@@ -55,18 +57,37 @@ def with_part(tree: Any, field: int | str | None, value: Any) -> Any:
     return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
 
 
+def with_field(schema: Schema | None, field: int | str | None, change: Callable[[Field], Field]) -> Schema | None:
+    """Return a schema with one field changed: at a position, of a name, or the only one; None where it has no such field."""
+    if schema is None:
+        return None
+    fields = list(schema.fields)
+    if field is None:
+        places = [0] if len(fields) == 1 else []
+    elif isinstance(field, int):
+        places = [field] if not schema.nested and -len(fields) <= field < len(fields) else []
+    else:
+        places = [place for place, one in enumerate(fields) if one.name == field]
+    if not places:
+        return None
+    fields[places[0]] = change(fields[places[0]])
+    return Schema(tuple(fields))
+
+
 def training_parts(train: object, field: int | str | None, encoder: str) -> Iterator[tuple[int, Any]]:
     """Yield ``(index of the first sample, part)`` of every batch of the training split.
 
     Raises:
         ArgumentTypeError: ``train`` is no Dataset.
         DataError: It has no samples, or the part is not there.
+        LeakError: It is a part that is held out, or the whole of what was split.
     """
     if not isinstance(train, Dataset):
         remedy = "Wrap it with torchflow.data.as_dataset."
         raise ArgumentTypeError(f"{encoder}.fit takes the training Dataset, got {arguments.shown(train)}. {remedy}")
     if not len(train):
         raise DataError(f"{encoder}.fit needs at least one sample, got an empty dataset.")
+    check_training(train.source, encoder)
     for indices in pieces(len(train), _AT_ONCE):
         yield int(indices[0]), part_of(train.take_batch(indices), field)
 

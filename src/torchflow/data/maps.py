@@ -1,4 +1,4 @@
-"""Nodes that change samples: map, map_batch, map_random, cache; and the scan of a filter."""
+"""Nodes that change samples: map, map_batch, map_random; and the scan of a filter."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchflow.data.collate import copied, rows
+from torchflow.data.calls import guarded, keyed_calls
+from torchflow.data.collate import rows
 from torchflow.data.draw import Draw, first_draw
 from torchflow.data.order import pieces
-from torchflow.data.sources import Source, guarded, keyed_calls
+from torchflow.data.schema import after
+from torchflow.data.sources import Source
 from torchflow.data.views import Select
 from torchflow.errors import DataError
 from torchflow.randomness import generator
@@ -27,12 +29,13 @@ class Map(Source):
         function: From a sample to a sample.
     """
 
-    foreign = True
+    foreign = users = True
     columnar = False
 
     def __init__(self, parent: Source, function: Callable[[Any], Any]) -> None:
         self.parents = (parent,)
         self._function = function
+        self.schema = after(function, parent.schema)
 
     @property
     def length(self) -> int:
@@ -66,6 +69,7 @@ class MapRandom(Source):
     def __init__(self, parent: Source, function: Callable[[Any, torch.Generator], Any], name: str | None) -> None:
         self.parents = (parent,)
         self._function = function
+        self.schema = after(function, parent.schema)
         self._name = name
 
     @property
@@ -101,6 +105,7 @@ class MapBatch(Source):
     def __init__(self, parent: Source, function: Callable[[Any], Any]) -> None:
         self.parents = (parent,)
         self._function = function
+        self.schema = after(function, parent.schema)
 
     @property
     def length(self) -> int:
@@ -135,52 +140,6 @@ class MapBatch(Source):
         return rows(self.batch(indices, draw), len(indices))
 
 
-class Cache(Source):
-    """The parent's samples, each made once and kept in memory.
-
-    Args:
-        parent: Where the samples are; without random maps.
-    """
-
-    foreign = columnar = False
-
-    def __init__(self, parent: Source) -> None:
-        self.parents = (parent,)
-        self.schema = parent.schema
-        self._made: dict[int, Any] = {}
-        self._lock = threading.Lock()
-
-    @property
-    def length(self) -> int:
-        """The parent's."""
-        return self.parents[0].length
-
-    @property
-    def lineage(self) -> str:
-        """The parent's, and the verb."""
-        return f"{self.parents[0].lineage}.cache"
-
-    def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
-        """Return copies of the kept samples; those that are missing are made under epoch 0 and seed 0."""
-        wanted = indices.tolist()
-        with self._lock:
-            missing = [index for index in dict.fromkeys(wanted) if index not in self._made]
-            if missing:
-                self._made.update(zip(missing, self.parents[0].samples(torch.tensor(missing), first_draw()), strict=True))
-        return [copied(self._made[index]) for index in wanted]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"parents": self.parents, "schema": self.schema, "_made": self._made}  # a lock cannot travel to another process
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
-
-    def prepare(self) -> None:
-        """Fill the cache."""
-        super().prepare()
-        self.samples(torch.arange(self.length), first_draw())
-
-
 class Filter(Source):
     """The samples of a parent that a predicate wants, found by one scan at the first need.
 
@@ -213,6 +172,14 @@ class Filter(Source):
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
         """Return the samples of those that were found."""
         return self._selected().samples(indices, draw)
+
+    def seams(self) -> Tensor:
+        """Return where a seam of the parent lies between two that were found."""
+        return self._selected().seams()
+
+    def column(self, part: str | int) -> Tensor | None:
+        """Return the parent's column at those that were found."""
+        return self._selected().column(part)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"parents": self.parents, "schema": self.schema, "_predicate": self._predicate, "_found": self._selected()}

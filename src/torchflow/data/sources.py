@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from torchflow.data.calls import keyed_calls
 from torchflow.data.collate import collate, copied, rows
 from torchflow.data.draw import Draw
 from torchflow.data.schema import Schema
 from torchflow.errors import DataError
-from torchflow.randomness import preserved, seed_globals
 from torchflow.tree import leaves, map_leaves
 
 
@@ -26,6 +26,7 @@ class Source(ABC):
 
     parents: tuple[Source, ...] = ()
     schema: Schema | None = None
+    divided, learnt_by = False, ""  # whether a split has divided these samples, and which encoder was fitted on all of them
 
     @property
     @abstractmethod
@@ -43,6 +44,11 @@ class Source(ABC):
         return any(parent.foreign for parent in self.parents)
 
     @property
+    def users(self) -> bool:
+        """Whether making a sample runs Python of the user, which the start of a run should not."""
+        return any(parent.users for parent in self.parents)
+
+    @property
     def random(self) -> bool:
         """Whether a random map is in the tree, so that samples differ from epoch to epoch."""
         return any(parent.random for parent in self.parents)
@@ -51,6 +57,28 @@ class Source(ABC):
     def columnar(self) -> bool:
         """Whether a batch costs no Python call a sample."""
         return all(parent.columnar for parent in self.parents)
+
+    def column(self, part: str | int) -> Tensor | None:
+        """Return a part of all samples by its key or position, shape (samples, ...), if it is known without making them."""
+        return None
+
+    def seams(self) -> Tensor:
+        """Return the indices, in order, before which samples do not follow on: where a window would span two recordings, say."""
+        return self.parents[0].seams() if len(self.parents) == 1 else torch.empty(0, dtype=torch.int64)
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """The files that could not be read and were left out by choice: pairs of a path and the reason."""
+        return tuple(pair for parent in self.parents for pair in parent.skipped)
+
+    @property
+    def left_out(self) -> tuple[tuple[str, str], ...]:
+        """What folders held beside the files that are read: pairs of a path and the reason."""
+        return tuple(pair for parent in self.parents for pair in parent.left_out)
+
+    def stamp(self, times: bool = False) -> str:
+        """Return a digest of the files that samples are read from, of their times too where that is asked; empty without files."""
+        return "+".join(filter(None, [parent.stamp(times) for parent in self.parents]))
 
     @abstractmethod
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
@@ -76,7 +104,7 @@ class Columns(Source):
         schema: The columns' names, where they have any.
     """
 
-    random = foreign = False
+    random = foreign = users = False
     columnar = True
 
     def __init__(self, tree: Any, lineage: str, schema: Schema | None = None) -> None:
@@ -110,6 +138,17 @@ class Columns(Source):
         """Return the rows one by one."""
         return rows(self.batch(indices, draw), len(indices))
 
+    def column(self, part: str | int) -> Tensor | None:
+        """Return a column."""
+        if isinstance(self.tree, Tensor):
+            return self.tree if part == 0 else None
+        found = None
+        if isinstance(self.tree, Mapping):
+            found = self.tree.get(part)
+        elif isinstance(self.tree, tuple) and isinstance(part, int) and -len(self.tree) <= part < len(self.tree):
+            found = self.tree[part]
+        return found if isinstance(found, Tensor) else None
+
 
 def _chosen(column: Tensor, indices: Tensor) -> Tensor:
     return column.index_select(0, indices)
@@ -123,7 +162,7 @@ class Items(Source):
         lineage: The factory's name.
     """
 
-    random = foreign = columnar = False
+    random = foreign = users = columnar = False
 
     def __init__(self, items: Sequence[Any], lineage: str) -> None:
         self._items = items
@@ -162,7 +201,7 @@ class Calls(Source):
     """
 
     random = columnar = False
-    foreign = True
+    foreign = users = True
 
     def __init__(self, function: Callable[[int], Any], length: int, lineage: str) -> None:
         self._function = function
@@ -186,29 +225,3 @@ class Calls(Source):
             if sample is None:
                 raise DataError(f"{self._lineage} returned None for index {index}. Return a sample, or leave the index out.")
         return made
-
-
-def keyed_calls(function: Callable[[Any], Any], values: Sequence[Any], indices: Tensor, draw: Draw, place: str) -> list[Any]:
-    """Return ``function`` of every value, each called with the global generators under its sample's key."""
-    made = []
-    with preserved():
-        for value, number, index in zip(values, draw.numbers(indices), indices.tolist(), strict=True):
-            seed_globals(number)
-            made.append(guarded(place, index, function, value))
-    return made
-
-
-def guarded(place: str, index: int, function: Callable[..., Any], *values: Any) -> Any:
-    """Call a function of the user; whatever it raises, StopIteration and SystemExit too, names the sample.
-
-    Raises:
-        DataError: The function raised; its exception is the cause.
-    """
-    try:
-        return function(*values)
-    except MemoryError:
-        raise
-    except (Exception, SystemExit) as error:
-        # StopIteration would end the loop above as if the epoch were over, SystemExit would end a worker in silence
-        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise DataError(f"{place} failed at sample {index}: it raised {said}. Its own traceback stands above this one.") from error

@@ -5,33 +5,114 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from torchflow import arguments
+from torchflow.data import partition
 from torchflow.data.order import order_of
+from torchflow.data.sources import Source
+from torchflow.data.values import codes_of
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.randomness import key
 
 _TOLERANCE = 1e-9
 
 
-def split(length: int, parts: Sequence[object], seed: int) -> list[Tensor]:
-    """Return the indices of each part of a random split, int64."""
-    sizes = split_sizes(length, parts)
-    shuffled = order_of(length, key(seed, "split"))[0:length]
-    return list(torch.split(shuffled, sizes))
+@dataclass(frozen=True)
+class By:
+    """What a split goes by: at most one of classes, groups and time, else nothing but chance.
+
+    Args:
+        seed: Names the shuffle.
+        stratify: What has equal shares in all parts.
+        group: What is never divided.
+        time: What orders the samples; True where they are in order.
+        gap: How many samples are left out between two parts in time.
+    """
+
+    seed: int = 0
+    stratify: Any = None
+    group: Any = None
+    time: Any = None
+    gap: int = 0
+
+    def __post_init__(self) -> None:
+        arguments.seed("seed", self.seed)
+        arguments.whole("gap", self.gap, minimum=0)
+        given = [
+            name for name in ("stratify", "group", "time") if getattr(self, name) is not None and getattr(self, name) is not False
+        ]
+        if len(given) > 1:
+            raise ArgumentTypeError(f"{' and '.join(given)} exclude each other. Name the one that matters most.")
+        if self.gap and given != ["time"]:
+            raise ArgumentTypeError("gap= leaves samples out between parts in time: it needs time=True or the name of a time.")
+
+    @property
+    def kind(self) -> str:
+        """Return "random", "stratify", "group" or "time"."""
+        names = ("stratify", "group", "time")
+        return next((name for name in names if getattr(self, name) is not None and getattr(self, name) is not False), "random")
+
+    def codes(self, source: Source) -> Tensor | None:
+        """Return a code for every sample, int64; None where none is needed."""
+        value = None if self.kind == "random" else getattr(self, self.kind)
+        return None if value is None or value is True else codes_of(source, self.kind, value)[0]
 
 
-def kfold(length: int, folds: int, seed: int) -> list[tuple[Tensor, Tensor]]:
-    """Return the indices (train, valid) of each fold, int64; the first folds are larger by one where it does not divide."""
+def split(source: Source, parts: Sequence[object], by: By) -> list[Tensor]:
+    """Return the indices of each part, int64."""
+    length, codes = source.length, by.codes(source)
+    sizes = split_sizes(max(0, length - by.gap * (len(parts) - 1)), parts)
+    if by.kind == "time":
+        return partition.ordered(codes, length, sizes, by.gap, "split")
+    if codes is None:
+        shuffled = order_of(length, key(by.seed, "split"))[0:length]
+        return list(torch.split(shuffled, sizes))
+    if by.kind == "stratify":
+        whole = all(isinstance(part, numbers.Integral) for part in parts)
+        fractions = [size / length if whole else float(cast(float, part)) for part, size in zip(parts, sizes, strict=True)]
+        made = partition.stratified(codes, fractions, sizes, by.seed)
+    else:
+        made = partition.grouped(codes, sizes, by.seed, "split")
+    sizes = [len(part) for part in made]
+    if not all(sizes):
+        _refuse_empty(length, parts, sizes.index(0))
+    return made
+
+
+def kfold(source: Source, folds: int, by: By) -> list[tuple[Tensor, Tensor]]:
+    """Return the indices (train, valid) of each fold, int64; sizes differ by one where it does not divide."""
+    length, codes = source.length, by.codes(source)
     if folds > length:
         raise ArgumentValueError(f"folds must be at most the number of samples, {length}, got {folds}. Use fewer folds.")
-    shuffled = order_of(length, key(seed, "kfold"))[0:length]
-    ends = [0, *accumulate(length // folds + (fold < length % folds) for fold in range(folds))]
-    return [(torch.cat((shuffled[:start], shuffled[stop:])), shuffled[start:stop]) for start, stop in pairwise(ends)]
+    if by.kind == "time":
+        return _forward(codes, length, folds, by.gap)
+    if by.kind == "stratify" and codes is not None:
+        valid = partition.dealt(codes, folds, by.seed)
+    elif codes is not None:
+        valid = partition.grouped(codes, [length / folds] * folds, by.seed, "kfold")
+    else:
+        shuffled = order_of(length, key(by.seed, "kfold"))[0:length]
+        valid = list(torch.split(shuffled, [length // folds + (fold < length % folds) for fold in range(folds)]))
+    return [(torch.cat([*valid[:fold], *valid[fold + 1 :]]), own) for fold, own in enumerate(valid)]
+
+
+def _forward(times: Tensor | None, length: int, folds: int, gap: int) -> list[tuple[Tensor, Tensor]]:
+    """Return folds in time: each validates a block and trains on all before it, as far as the gap allows."""
+    blocks = partition.ordered(times, length, split_sizes(length, [1 / (folds + 1)] * (folds + 1)), 0, "kfold")
+    pairs = []
+    for fold in range(1, len(blocks)):
+        before = torch.cat(blocks[:fold])
+        if gap >= len(before):
+            raise ArgumentValueError(
+                f"gap must be below the size of the first block, {len(before)}, got {gap}. Use fewer folds or a smaller gap."
+            )
+        pairs.append((before[: len(before) - gap], blocks[fold]))
+    return pairs
 
 
 def split_sizes(length: int, parts: Sequence[object]) -> list[int]:

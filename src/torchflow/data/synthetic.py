@@ -9,6 +9,7 @@ from torch import Tensor
 
 from torchflow import arguments
 from torchflow.data.dataset import Dataset
+from torchflow.data.schema import Schema
 from torchflow.data.sources import Columns
 from torchflow.errors import ArgumentTypeError
 from torchflow.randomness import generator, key
@@ -43,7 +44,7 @@ def linear(
     numbers = generator(key(arguments.seed("seed", seed), "linear"))
     x = torch.rand(count, len(weights), generator=numbers)
     y = (x * torch.tensor(weights)).sum(1, keepdim=True) + shift + spread * torch.randn(count, 1, generator=numbers)
-    return Dataset(Columns((x, y), "linear"))
+    return Dataset(Columns((x, y), "linear", Schema.of_batch((x, y))))
 
 
 def _weights(weight: object) -> list[float]:

@@ -1,17 +1,32 @@
-"""Nodes that rearrange samples and change none: select, slice, concat, zip, repeat."""
+"""Nodes that choose samples and change none: select and slice."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from torchflow.data.collate import joined
 from torchflow.data.draw import Draw
 from torchflow.data.sources import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of a split samples are.
+
+    Attributes:
+        verb: "split" or "kfold".
+        number: 0 for the training part, and from 1 on for those that are held out.
+        of: How many parts there are.
+        by: What the split went by: "random", "stratify", "group" or "time".
+    """
+
+    verb: str
+    number: int
+    of: int
+    by: str = "random"
 
 
 class Select(Source):
@@ -21,12 +36,15 @@ class Select(Source):
         parent: Where the samples are.
         indices: int64, shape (samples,); they may repeat.
         verb: What the lineage calls it.
+        part: Which part of a split it is, if it is one.
     """
 
-    def __init__(self, parent: Source, indices: Tensor, verb: str = "select") -> None:
+    def __init__(self, parent: Source, indices: Tensor, verb: str = "select", part: Part | None = None) -> None:
         self._lineage = f"{parent.lineage}.{verb}"
         self.schema = parent.schema
+        self.parts: tuple[Part, ...] = () if part is None else (part,)
         if isinstance(parent, Select):  # one lookup however long the chain
+            self.parts = (*parent.parts, *self.parts)
             indices, parent = parent.indices.index_select(0, indices), parent.parents[0]
         self.parents = (parent,)
         self.indices: Tensor = indices
@@ -46,6 +64,19 @@ class Select(Source):
         """Return the parent's batch at the selected indices."""
         below = draw if self.plain else draw.rooted(indices)
         return self.parents[0].batch(self.indices.index_select(0, indices), below)
+
+    def seams(self) -> Tensor:
+        """Return where a seam of the parent lies between two neighbours, or where a split left samples out between them."""
+        runs = torch.searchsorted(self.parents[0].seams(), self.indices, right=True)
+        apart = torch.diff(runs) != 0
+        if any(part.by != "time" for part in self.parts):
+            apart |= torch.diff(self.indices) != 1
+        return apart.nonzero().reshape(-1) + 1
+
+    def column(self, part: str | int) -> Tensor | None:
+        """Return the parent's column at the selected indices."""
+        found = self.parents[0].column(part)
+        return None if found is None else found.index_select(0, self.indices)
 
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
         """Return the parent's samples at the selected indices."""
@@ -83,116 +114,16 @@ class Slice(Source):
         """Return the parent's batch further on."""
         return self.parents[0].batch(indices + self._start, draw.rooted(indices))
 
+    def seams(self) -> Tensor:
+        """Return the parent's, further on."""
+        seams = self.parents[0].seams() - self._start
+        return seams[(seams > 0) & (seams < self._length)]
+
+    def column(self, part: str | int) -> Tensor | None:
+        """Return the parent's column further on."""
+        found = self.parents[0].column(part)
+        return None if found is None else found[self._start : self._start + self._length]
+
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
         """Return the parent's samples further on."""
         return self.parents[0].samples(indices + self._start, draw.rooted(indices))
-
-
-class Repeat(Source):
-    """A parent's samples several times over, each time with other random draws.
-
-    Args:
-        parent: Where the samples are.
-        times: How often.
-    """
-
-    def __init__(self, parent: Source, times: int) -> None:
-        self.parents = (parent,)
-        self.schema = parent.schema
-        self._times = times
-
-    @property
-    def length(self) -> int:
-        """The parent's length, times over."""
-        return self.parents[0].length * self._times
-
-    @property
-    def lineage(self) -> str:
-        """The parent's, and the times."""
-        return f"{self.parents[0].lineage}.repeat({self._times})"
-
-    def batch(self, indices: Tensor, draw: Draw) -> Any:
-        """Return the parent's batch."""
-        return self.parents[0].batch(indices % self.parents[0].length, draw.rooted(indices))
-
-    def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
-        """Return the parent's samples."""
-        return self.parents[0].samples(indices % self.parents[0].length, draw.rooted(indices))
-
-
-class Concat(Source):
-    """The samples of several parents, one after the other.
-
-    Args:
-        parents: At least one.
-    """
-
-    def __init__(self, parents: Sequence[Source]) -> None:
-        self.parents = tuple(parents)
-        self._ends = torch.tensor(list(accumulate(parent.length for parent in parents)))
-
-    @property
-    def length(self) -> int:
-        """The sum of the parents' lengths."""
-        return int(self._ends[-1])
-
-    @property
-    def lineage(self) -> str:
-        """Those of all parents."""
-        return f"concat({', '.join(parent.lineage for parent in self.parents)})"
-
-    def batch(self, indices: Tensor, draw: Draw) -> Any:
-        """Return the batches of the parents, joined and put in order; sample by sample where Python makes them anyway."""
-        if not self.columnar or not len(indices):
-            return super().batch(indices, draw)
-        draw = draw.rooted(indices)
-        parts = [self.parents[side].batch(own, draw.chosen(places)) for side, places, own in self._owners(indices)]
-        order = torch.cat([places for _, places, _ in self._owners(indices)]).argsort()
-        return joined(parts, order, self.lineage)
-
-    def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
-        """Return the samples, each from its parent, one request a parent."""
-        draw = draw.rooted(indices)
-        made: list[Any] = [None] * len(indices)
-        for side, places, own in self._owners(indices):
-            found = self.parents[side].samples(own, draw.chosen(places))
-            for place, sample in zip(places.tolist(), found, strict=True):
-                made[place] = sample
-        return made
-
-    def _owners(self, indices: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Yield ``(side, places in the request, the parent's own indices)`` of every parent that has a sample in it."""
-        owners = torch.bucketize(indices, self._ends, right=True)
-        for side in sorted(set(owners.tolist())):
-            places = (owners == side).nonzero().reshape(-1)
-            yield side, places, indices[places] - (int(self._ends[side - 1]) if side else 0)
-
-
-class Zip(Source):
-    """Tuples of the samples of several parents of one length, which draw apart.
-
-    Args:
-        parents: At least one; all as long as the first.
-    """
-
-    def __init__(self, parents: Sequence[Source]) -> None:
-        self.parents = tuple(parents)
-
-    @property
-    def length(self) -> int:
-        """The length of each parent."""
-        return self.parents[0].length
-
-    @property
-    def lineage(self) -> str:
-        """Those of all parents."""
-        return f"zip({', '.join(parent.lineage for parent in self.parents)})"
-
-    def batch(self, indices: Tensor, draw: Draw) -> Any:
-        """Return a tuple of the parents' batches."""
-        return tuple(parent.batch(indices, draw.below(side)) for side, parent in enumerate(self.parents))
-
-    def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
-        """Return tuples of the parents' samples."""
-        sides = [parent.samples(indices, draw.below(side)) for side, parent in enumerate(self.parents)]
-        return list(zip(*sides, strict=True))

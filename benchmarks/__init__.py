@@ -1,0 +1,1 @@
+"""Measurements: what torchflow costs, beside loops by hand and beside other libraries."""

@@ -1,0 +1,82 @@
+"""From one captured update to machine code for any number of them.
+
+torch's scan operator carries the values from update to update, and Inductor compiles it once for every length of the loop.
+The graph goes to Inductor directly: its guards are the signature that :mod:`torchflow.compiled.updates` compares, and a call
+costs a third of one through ``torch.compile``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchflow.compiled.capture import Captured
+
+Machine = Callable[..., Sequence[Tensor]]
+"""From the changed values, the other values and constants, and stacked leaves and rates to new values and stacked reports."""
+
+
+def compile_updates(captured: Captured, values: Sequence[Tensor], stacked: Sequence[Tensor]) -> Machine:
+    """Compile a captured update into a loop over stacked batches.
+
+    Args:
+        captured: The update.
+        values: The live values.
+        stacked: Examples of what differs from update to update, each (updates, ...): the leaves of the batches and the rates.
+
+    Returns:
+        ``(*changed values, *unchanged values, *constants, *stacked) -> (*new changed values, *stacked reports)``, for any number of
+        updates.
+    """
+    from torch._higher_order_ops.scan import scan_op  # noqa: PLC0415  (the compiler takes a second to import)
+    from torch._inductor import compile as compile_graph  # noqa: PLC0415
+    from torch.fx.experimental.proxy_tensor import make_fx  # noqa: PLC0415
+
+    carried = [values[i] for i in captured.changed]
+    known = [*(v for i, v in enumerate(values) if i not in captured.changed), *captured.constants]
+    given = _fakes([*carried, *known], stacked)
+    count, end = len(carried), len(carried) + len(known)
+    body = _body(captured, len(values), count, len(stacked))
+
+    def updates(*flat: Tensor) -> Any:
+        return scan_op(once, list(flat[:count]), list(flat[end:]), tuple(flat[count:end]))
+
+    with torch.no_grad():
+        once = make_fx(body, tracing_mode="fake")(*given[:count], *(leaf[0] for leaf in given[end:]), *given[count:end])
+        graph = make_fx(updates, tracing_mode="fake")(*given)
+        cpu = all(value.is_cpu for value in values)
+        made: Machine = compile_graph(graph, given, options={"cpp_wrapper": True} if cpu else {})
+    return made
+
+
+def _body(captured: Captured, total: int, count: int, stacked: int) -> Callable[..., list[Tensor]]:
+    """Return one update as the scan wants it: carried values, what differs, what is known -> carried values and reports."""
+    unchanged = [i for i in range(total) if i not in captured.changed]
+
+    def body(*flat: Tensor) -> list[Tensor]:
+        differs, known = flat[count : count + stacked], flat[count + stacked :]
+        values = dict(zip((*captured.changed, *unchanged), (*flat[:count], *known), strict=False))
+        constants = known[len(unchanged) :]
+        made = captured.graph(*(values[i] for i in range(total)), *differs, *constants)
+        reports = [report.clone() for report in made[total:]]  # a report may be a view of a batch, which a scan refuses
+        return [*(made[i] for i in captured.changed), *reports]
+
+    return body
+
+
+def _fakes(fixed: Sequence[Tensor], stacked: Sequence[Tensor]) -> list[Any]:
+    """Return tensors without storage for tracing; the first dimension of those that are stacked is open."""
+    from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: PLC0415
+    from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext  # noqa: PLC0415
+
+    mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+
+    def fake(tensor: Tensor, first: DimDynamic) -> Tensor:
+        sizes = [first, *[DimDynamic.STATIC] * (tensor.ndim - 1)][: tensor.ndim]
+        context: Any = StatelessSymbolicContext(dynamic_sizes=sizes)
+        return mode.from_tensor(tensor, symbolic_context=context)
+
+    return [*(fake(t, DimDynamic.STATIC) for t in fixed), *(fake(t, DimDynamic.DYNAMIC) for t in stacked)]

@@ -1,0 +1,40 @@
+"""The captured graph run operation by operation: the same mathematics as the machine code, and no compiler to wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from torchflow.compiled.capture import Captured
+
+
+def interpreted(captured: Captured, values: Sequence[Tensor], stacked: Sequence[Tensor]) -> Callable[..., list[Tensor]]:
+    """Take the place of ``compile_updates``: a loop in Python over the captured graph."""
+    changed, total = captured.changed, len(values)
+    unchanged = [i for i in range(total) if i not in changed]
+    fixed = len(unchanged) + len(captured.constants)
+
+    def machine(*flat: Tensor) -> list[Tensor]:
+        carried, known, differs = list(flat[: len(changed)]), flat[len(changed) :][:fixed], flat[len(changed) + fixed :]
+        reports: list[Any] = []
+        for update in range(len(differs[0])):
+            now = dict(zip((*changed, *unchanged), (*carried, *known), strict=False))
+            made = captured.graph(*(now[i] for i in range(total)), *(x[update] for x in differs), *known[len(unchanged) :])
+            carried = [made[i] for i in changed]
+            reports.append(made[total:])
+        return [*carried, *(torch.stack(column) for column in zip(*reports, strict=True))]
+
+    return machine
+
+
+@contextmanager
+def interpreting() -> Iterator[None]:
+    """Run captured graphs without compiling them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torchflow.compiled.engine.compile_updates", interpreted)
+        yield
