@@ -267,7 +267,7 @@ class Trainer(Generic[M, B]):
         """
         batches, key = self._for_evaluation(model, data, "evaluate", Reading(batch_size, workers=workers, collate=collate))
         try:
-            with deterministic_algorithms(self.choices.deterministic, self.choices.device):
+            with interruption.leaving_cleanly(), deterministic_algorithms(self.choices.deterministic, self.choices.device):
                 return evaluate_batches(self.step, model, batches, where=self.choices, key=key)
         finally:
             batches.close()
@@ -304,7 +304,7 @@ class Trainer(Generic[M, B]):
             arguments.function("forward", forward, hint="Write forward=lambda model, batch: model(batch).")
         batches, key = self._for_evaluation(model, data, "predict", Reading(batch_size, workers=workers, collate=collate))
         try:
-            with deterministic_algorithms(self.choices.deterministic, self.choices.device):
+            with interruption.leaving_cleanly(), deterministic_algorithms(self.choices.deterministic, self.choices.device):
                 return predict_batches(self.step, model, batches, where=self.choices, key=key, forward=forward)
         finally:
             batches.close()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import warnings
 from collections.abc import Collection, Mapping
 from itertools import islice
 from pathlib import Path
 
+from torchflow.caller import warn_caller
 from torchflow.checkpoint.files import TEMPORARY, FileSystem, discard, refusals
 from torchflow.checkpoint.format import Encoded, encode
 from torchflow.checkpoint.manifest import CheckpointName, checkpoint_name
@@ -118,13 +118,13 @@ class Shelf:
             text = f"{bad} is not sound and {chosen} is used instead: {reason}"
             if may_rename:
                 text += f" It is kept as {self._renamed(bad, '.bad-').name}."
-            warnings.warn(text, stacklevel=4)
+            warn_caller(text)
 
     def _overtake(self, later: list[CheckpointName]) -> None:
         """Put steps aside that belong to a future which an earlier checkpoint was chosen instead of."""
         if later:
             listed = ", ".join(self._renamed(name, ".aside-").name for name in later)
-            warnings.warn(f"Later steps belong to a future that this run did not take; they are kept as {listed}.", stacklevel=4)
+            warn_caller(f"Later steps belong to a future that this run did not take; they are kept as {listed}.")
 
     def _renamed(self, name: CheckpointName, prefix: str) -> Path:
         """Take a checkpoint out of the row by one rename, and return where it is."""
