@@ -13,7 +13,7 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 _LOG = logging.getLogger("torchflow")
@@ -72,7 +72,7 @@ def listening() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _handled(numbers: list[signal.Signals]) -> Iterator[None]:
+def _handled(numbers: Sequence[signal.Signals]) -> Iterator[None]:
     global _asked  # noqa: PLW0603
     earlier = {number: signal.signal(number, _hear) for number in numbers}
     try:
