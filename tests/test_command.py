@@ -166,7 +166,7 @@ def test_inspect_says_why_a_checkpoint_is_not_sound_and_takes_the_history_from_t
     bad = newest(folder)
     damage(bad)
     shown = run("inspect", folder)
-    assert shown.status == 0
+    assert shown.status == 1
     assert re.search(rf"^  {bad.name} .* NOT SOUND$", shown.out, re.MULTILINE)
     assert "is not what was written: its SHA-256 differs" in " ".join(shown.out.split())
     assert f"      {bad.name}/tensors-00000-of-00001.safetensors is not what" in shown.out

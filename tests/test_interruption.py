@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.small import Recorder, columns, line, reacting, trainer, weights
-from torchflow import Checkpoints, Every, interruption
+from torchflow import Checkpoints, Every, Outputs, Trainer, interruption
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
@@ -101,6 +102,54 @@ def test_outside_the_main_thread_nothing_is_heard_and_one_line_says_so(tmp_path:
     assert [record.getMessage()[:55] for record in caplog.records] == [
         "torchflow: fit runs outside the main thread, where Pytho"[:55]
     ]
+
+
+@pytest.mark.parametrize("method", ["evaluate", "predict"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_outside_a_run_sigterm_lets_the_batch_finish_and_leaves(method: str, batch: int) -> None:
+    """Also where it comes in the last batch."""
+    seen: list[int] = []
+
+    def step(model: Any, given: Any) -> Outputs:
+        seen.append(len(seen) + 1)
+        if len(seen) == batch:
+            signal.raise_signal(signal.SIGUSR1)  # nothing to save, and no reason to end
+            signal.raise_signal(signal.SIGTERM)
+        return Outputs(model(given[0]).mean(), predictions=given[0])
+
+    made = Trainer(step, optimizer=lambda model: torch.optim.SGD(model.parameters(), lr=0.1), progress=False)
+    with pytest.raises(SystemExit) as left:
+        getattr(made, method)(line(), columns(12), batch_size=4)
+    assert left.value.code == 143
+    assert seen == list(range(1, batch + 1))
+
+
+def test_outside_a_run_a_handler_of_the_programs_own_is_left_alone() -> None:
+    heard: list[int] = []
+
+    def step(model: Any, given: Any) -> torch.Tensor:
+        signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGINT) is before
+        return model(given[0]).mean()
+
+    before, own = signal.getsignal(signal.SIGINT), signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        made = Trainer(step, optimizer=lambda model: torch.optim.SGD(model.parameters(), lr=0.1), progress=False)
+        assert "loss" in made.evaluate(line(), columns(8), batch_size=4)
+    finally:
+        signal.signal(signal.SIGTERM, own)
+    assert heard == [signal.SIGTERM] * 2
+
+
+def test_a_signal_after_the_last_update_is_obeyed_when_the_run_is_saved(tmp_path: Path) -> None:
+    made = trainer(
+        callbacks={"late": reacting("on_fit_end", lambda run, event: signal.raise_signal(signal.SIGTERM))},
+        checkpoints=tmp_path / "run",
+    )
+    with pytest.raises(SystemExit) as left:
+        made.fit(line(), columns(8), batch_size=4, epochs=1)
+    assert left.value.code == 143
+    assert steps(tmp_path / "run") == [0, 2]
 
 
 def test_without_a_folder_signals_do_what_they_always_do() -> None:

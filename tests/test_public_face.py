@@ -79,6 +79,7 @@ DATA_FACE = [
     "TableEncoder",
     "TableEncoding",
     "Vocabulary",
+    "Workers",
     "as_dataset",
     "augment",
     "batches_of",

@@ -1,6 +1,7 @@
 """The command for people: ``torchflow inspect``, ``verify`` and ``resume-plan`` look at the folder of a run, and only look.
 
-The exit status is 0; 1 where ``verify`` found damage or ``resume-plan`` nothing to go on from; 2 where there was no run to look at.
+The exit status is 0; 1 where ``inspect`` or ``verify`` found damage or ``resume-plan`` nothing to go on from; 2 where there was no run
+to look at.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def _answer(options: argparse.Namespace) -> tuple[Any, Iterable[str], int]:
     folder: Path = arguments.path("FOLDER", options.folder)
     if options.command == "inspect":
         seen = inspect(folder, options.rows)
-        return seen, inspection_lines(seen), FINE
+        return seen, inspection_lines(seen), FINE if all(entry.sound for entry in seen.checkpoints) else BAD
     if options.command == "verify":
         read = verify(folder)
         return read, verification_lines(read), FINE if all(entry.sound for entry in read.checkpoints) else BAD
@@ -64,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"torchflow {torchflow.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, what in (
-        ("inspect", "its checkpoints, seed, data, environment and history"),
+        ("inspect", "its checkpoints, seed, data, environment and history; status 1 if a checkpoint is not sound"),
         ("verify", "read every byte of every checkpoint; status 1 if one is not sound"),
         ("resume-plan", "what fit(resume=True) would do; status 1 if there is nothing to go on from"),
     ):

@@ -168,6 +168,18 @@ def callback_state(name: str, callback: Callback) -> Mapping[str, State]:
     return state
 
 
+def load_callback_state(name: str, callback: Callback, state: Mapping[str, Any]) -> None:
+    """Let a callback take over its state.
+
+    Raises:
+        CallbackError: It raised.
+    """
+    try:
+        callback.load_state(state)
+    except Exception as error:
+        raise CallbackError(f"callback {name!r} raised {type(error).__name__} in load_state(): {error}") from error
+
+
 def _overrides(callback: Callback, hook: str) -> bool:
     return getattr(type(callback), hook) is not getattr(Callback, hook) or hook in vars(callback)
 

@@ -2,6 +2,9 @@
 
 SIGTERM and SIGINT let the update finish; the run then saves once and leaves, with status 143 and 130. SIGUSR1 asks for a
 save and goes on. A second SIGINT leaves at once, in the middle of whatever it finds; the older checkpoints stay valid.
+
+An evaluation or a prediction outside a run has nothing to save: SIGTERM lets the batch finish and leaves, SIGUSR1 passes, and
+SIGINT is left to the program, as are the others where it hears them itself.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 _LOG = logging.getLogger("torchflow")
@@ -19,13 +22,30 @@ _LOG = logging.getLogger("torchflow")
 class _Asked:
     """What signals have asked for and nobody has done yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, saves: bool = True) -> None:
+        self.saves = saves
         self.end: int | None = None
         self.leaving = False
         self.save = False
 
 
 _asked: _Asked | None = None
+
+
+@contextlib.contextmanager
+def leaving_cleanly() -> Iterator[None]:
+    """Hear SIGTERM and SIGUSR1 where nothing is saved, so that they do not end the process in the middle of a batch.
+
+    Nothing changes outside the main thread, inside a block that listens already, and for a signal that has a handler.
+    """
+    global _asked  # noqa: PLW0603
+    if _asked is not None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _asked = _Asked(saves=False)
+    heard = [number for number in _heard() if number != signal.SIGINT and signal.getsignal(number) is signal.SIG_DFL]
+    with _handled(heard):
+        yield
 
 
 @contextlib.contextmanager
@@ -47,9 +67,17 @@ def listening() -> Iterator[None]:
         yield
         return
     _asked = _Asked()
-    earlier = {number: signal.signal(number, _hear) for number in _heard()}
+    with _handled(_heard()):
+        yield
+
+
+@contextlib.contextmanager
+def _handled(numbers: Sequence[signal.Signals]) -> Iterator[None]:
+    global _asked  # noqa: PLW0603
+    earlier = {number: signal.signal(number, _hear) for number in numbers}
     try:
         yield
+        check()  # a signal that came after the last safe point is obeyed all the same
     finally:
         for number, handler in earlier.items():
             # None stands for a handler that C code installed, which Python cannot put back.
@@ -69,7 +97,8 @@ def _hear(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt("a second SIGINT: left at once, without saving")
     if number in (signal.SIGTERM, signal.SIGINT):
         _asked.end = number
-        _LOG.warning("torchflow: %s: finishing the update, then saving and leaving.", signal.Signals(number).name)
+        what = "the update, then saving" if _asked.saves else "the batch"
+        _LOG.warning("torchflow: %s: finishing %s and leaving.", signal.Signals(number).name, what)
     else:
         _asked.save = True
 

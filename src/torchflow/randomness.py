@@ -47,6 +47,9 @@ class Keys:
         self.seed = seed
         self._prefix = hashlib.blake2b(b"torchflow/1" + struct.pack("<Q", seed), digest_size=8)
 
+    def __reduce__(self) -> tuple[type[Keys], tuple[int]]:
+        return Keys, (self.seed,)  # a digest under way cannot be sent to another process
+
     def __call__(self, purpose: str, *integers: int) -> int:
         """Return the key of a purpose and integers, each reduced to 64 bits."""
         digest = self._prefix.copy()  # the prefix is hashed once, not at every call

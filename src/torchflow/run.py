@@ -16,7 +16,7 @@ from torchflow.data.batches import Batches
 from torchflow.device import deterministic_algorithms
 from torchflow.errors import ArgumentValueError
 from torchflow.events import Plan, Stepped
-from torchflow.hooks import Callback, NoSaver, Reactions, Saver, Stop, callback_state
+from torchflow.hooks import Callback, NoSaver, Reactions, Saver, Stop, callback_state, load_callback_state
 from torchflow.intervals import Alarm, Every, Progress
 from torchflow.precision import FiniteCheck, needs_closure
 from torchflow.randomness import ForwardStream, Keys, UpdateRandomness, generator, preserved
@@ -226,7 +226,7 @@ class Run(Generic[M, B]):
         self.averages.load_state(state["averages"])
         self.validated_metrics = dict(state["validated"])
         for name, stored in state["callbacks"].items():
-            self.callbacks[name].load_state(stored)
+            load_callback_state(name, self.callbacks[name], stored)
         self.stop = None if state["stop"] is None else (state["stop"]["by"], Stop(state["stop"]["reason"]))
         self.epoch_started = state["epoch_started"]
         self.progress, self.previous = Progress(**state["progress"]), Progress(**state["previous"])

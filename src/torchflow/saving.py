@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torchflow import arguments, checkpoint
+from torchflow.caller import warn_caller
 from torchflow.errors import ArgumentTypeError, CheckpointError, MismatchError
 from torchflow.run import Run
 from torchflow.state import hyperparameters, parameter_names
@@ -160,11 +160,9 @@ def restore(run: Run[Any, Any], loaded: checkpoint.Loaded, resume: Resume) -> No
     if changed and resume.same_environment:
         raise MismatchError(f"{loaded.path} was written in another environment: {'; '.join(changed)}.", changed)
     if changed:
-        warnings.warn(f"the resumed run may differ in its last bits: {'; '.join(changed)}.", stacklevel=3)
+        warn_caller(f"the resumed run may differ in its last bits: {'; '.join(changed)}.")
     if found:
-        warnings.warn(
-            f"{loaded.path} was loaded as far as it fits; this stayed as it is in the live run:\n  {listed}", stacklevel=3
-        )
+        warn_caller(f"{loaded.path} was loaded as far as it fits; this stayed as it is in the live run:\n  {listed}")
     bases = {name: scheduling.base_rates for name, scheduling in run.schedulings.items()}
     run.load_state(_fitting(run, loaded.state) if found else loaded.state)
     if resume.override:

@@ -22,11 +22,12 @@ from torchflow.callbacks.progress_bar import ProgressBar
 from torchflow.data.batches import Batches
 from torchflow.data.bucketing import Bucketed
 from torchflow.data.reading import Reading
+from torchflow.data.workers import Workers
 from torchflow.device import check_memory_format, deterministic_algorithms, move_model, resolve
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.evaluation import evaluate_batches, evaluation_key, predict_batches
 from torchflow.events import Finished
-from torchflow.hooks import Callback
+from torchflow.hooks import Callback, load_callback_state
 from torchflow.intervals import Every, Progress
 from torchflow.limits import Limits, plan_of
 from torchflow.loop import events
@@ -161,7 +162,7 @@ class Trainer(Generic[M, B]):
         batch_size: int | None = None,
         shuffle: bool | Bucketed | None = None,
         last_batch: str = "keep",
-        workers: int = 0,
+        workers: int | Workers = 0,
         collate: Callable[[list[Any]], B] | None = None,
         validation: Data[B] | Mapping[str, Data[B]] | None = None,
         validate: Every | None = None,
@@ -179,7 +180,8 @@ class Trainer(Generic[M, B]):
             batch_size: Samples of a batch; 32 by default.
             shuffle: Whether every epoch has an order of its own, True by default; or :class:`torchflow.data.Bucketed`, by length.
             last_batch: What becomes of a last, short batch: ``"keep"``, ``"drop"`` or ``"pad"``.
-            workers: How many threads or processes read ahead; 0 reads inline. The results are the same.
+            workers: How many threads or processes read ahead, or a :class:`torchflow.data.Workers`; 0 reads inline. The results are
+                the same.
             collate: From a list of samples to a batch.
             validation: One dataset (``"valid/loss"``) or a mapping of named ones.
             validate: When to validate; after every epoch by default.
@@ -226,7 +228,7 @@ class Trainer(Generic[M, B]):
         batch_size: int | None = None,
         shuffle: bool | Bucketed | None = None,
         last_batch: str = "keep",
-        workers: int = 0,
+        workers: int | Workers = 0,
         collate: Callable[[list[Any]], B] | None = None,
         validation: Data[B] | Mapping[str, Data[B]] | None = None,
         validate: Every | None = None,
@@ -245,7 +247,7 @@ class Trainer(Generic[M, B]):
         data: Data[B],
         *,
         batch_size: int | None = None,
-        workers: int = 0,
+        workers: int | Workers = 0,
         collate: Callable[[list[Any]], B] | None = None,
     ) -> dict[str, float]:
         """Return the exact averages of the step's loss and metrics over every sample, without training.
@@ -266,7 +268,7 @@ class Trainer(Generic[M, B]):
         """
         batches, key = self._for_evaluation(model, data, "evaluate", Reading(batch_size, workers=workers, collate=collate))
         try:
-            with deterministic_algorithms(self.choices.deterministic, self.choices.device):
+            with interruption.leaving_cleanly(), deterministic_algorithms(self.choices.deterministic, self.choices.device):
                 return evaluate_batches(self.step, model, batches, where=self.choices, key=key)
         finally:
             batches.close()
@@ -278,7 +280,7 @@ class Trainer(Generic[M, B]):
         *,
         forward: Callable[[M, B], Any] | None = None,
         batch_size: int | None = None,
-        workers: int = 0,
+        workers: int | Workers = 0,
         collate: Callable[[list[Any]], B] | None = None,
     ) -> Any:  # a tensor, or whatever tree of tensors the model predicts
         """Return the predictions of every sample, in dataset order, on the CPU.
@@ -303,7 +305,7 @@ class Trainer(Generic[M, B]):
             arguments.function("forward", forward, hint="Write forward=lambda model, batch: model(batch).")
         batches, key = self._for_evaluation(model, data, "predict", Reading(batch_size, workers=workers, collate=collate))
         try:
-            with deterministic_algorithms(self.choices.deterministic, self.choices.device):
+            with interruption.leaving_cleanly(), deterministic_algorithms(self.choices.deterministic, self.choices.device):
                 return predict_batches(self.step, model, batches, where=self.choices, key=key, forward=forward)
         finally:
             batches.close()
@@ -354,7 +356,7 @@ class Trainer(Generic[M, B]):
     def _fresh_callbacks(self) -> dict[str, Callback]:
         """Return the callbacks as they were at construction, with those that every run has."""
         for name, callback in self._callbacks.items():
-            callback.load_state(copy.deepcopy(self._at_construction[name]))
+            load_callback_state(name, callback, copy.deepcopy(self._at_construction[name]))
         own: dict[str, Callback] = {"history": History()}
         if self._progress:
             own["progress_bar"] = ProgressBar()

@@ -5,12 +5,15 @@ Each test says which break of the code makes it fail.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
 import os
 import pickle
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -93,6 +96,15 @@ def tensor_file(header: object, content: bytes = b"") -> bytes:
     return len(text).to_bytes(8, "little") + text + content
 
 
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return made.getvalue()
+
+
+W, V_W = b'{"w":{"$tensor":"w"}}', b'{"v":{"$tensor":"v"},"w":{"$tensor":"w"}}'
 F32 = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
 ONE = tensor_file({"w": F32}, bytes(4))
 HOSTILE_FILES: dict[str, tuple[bytes, bytes]] = {
@@ -116,7 +128,86 @@ HOSTILE_FILES: dict[str, tuple[bytes, bytes]] = {
     "a deep state": (b'{"a":' * 1_000_000, ONE),
     "a key twice": (b'{"w":{"$tensor":"w"},"a":1,"a":2}', ONE),
     "not a number": (b'{"w":{"$tensor":"w"},"a":NaN}', ONE),
+    "a zip of torch.save": (W, zipped({"archive/data.pkl": pickle.dumps(Payload())})),
+    "a zip that unpacks to a thousand times its size": (W, zipped({"archive/data/0": bytes(10**7)})),
+    "a packed state that unpacks to a thousand times its size": (gzip.compress(bytes(10**7)), ONE),
+    "no bytes as tensors": (W, b""),
+    "no bytes as state": (b"", ONE),
+    "a header that is a list": (W, tensor_file([F32], bytes(4))),
+    "a header that is text": (W, tensor_file(b'"w"', bytes(4))),
+    "an unknown dtype": (W, tensor_file({"w": {**F32, "dtype": "object"}}, bytes(4))),
+    "a dtype that torch has not": (W, tensor_file({"w": {"dtype": "F8_E8M0", "shape": [4], "data_offsets": [0, 4]}}, bytes(4))),
+    "a gap between tensors": (V_W, tensor_file({"v": F32, "w": {**F32, "data_offsets": [8, 12]}}, bytes(12))),
+    "offsets that run backwards": (W, tensor_file({"w": {**F32, "data_offsets": [4, 0]}}, bytes(4))),
+    "bytes after the last tensor": (W, ONE + bytes(4)),
+    "a shape that does not fit its bytes": (W, tensor_file({"w": {**F32, "shape": [2]}}, bytes(4))),
+    "a bool that is neither": (W, tensor_file({"w": {"dtype": "BOOL", "shape": [1], "data_offsets": [0, 1]}}, b"\x02")),
+    "a name that is a path": (W, tensor_file({"../../w": F32}, bytes(4))),
+    "a header with values by the million": (W, tensor_file(b'{"a":[' + b"[]," * 2**21 + b"[]]}")),
+    "values by the million": (b'{"w":{"$tensor":"w"},"a":[' + b"[]," * 2**21 + b"[]]}", ONE),
+    "an int of 70 bits": (b'{"w":{"$tensor":"w"},"a":%d}' % 2**70, ONE),
+    "an int of 5000 digits": (b'{"w":{"$tensor":"w"},"a":' + b"9" * 5000 + b"}", ONE),
+    "a float that overflows": (b'{"w":{"$tensor":"w"},"a":1e999}', ONE),
+    "an unknown tag": (b'{"w":{"$tensor":"w"},"a":{"$code":"__import__(\'os\')"}}', ONE),
+    "a tag with more to say": (b'{"w":{"$tensor":"w","$class":"os.system"}}', ONE),
+    "a float by an unknown word": (b'{"w":{"$tensor":"w"},"a":{"$float":"os.system"}}', ONE),
+    "a tuple that is none": (b'{"w":{"$tensor":"w"},"a":{"$tuple":"ab"}}', ONE),
+    "a tensor by a number": (b'{"w":{"$tensor":1}}', ONE),
+    "a class path as a tensor": (b'{"w":{"$tensor":"os.system"}}', ONE),
+    "a look-alike of a tag": ('{"w":{"$tensor\u200b":"w"}}'.encode(), ONE),
+    "a look-alike of the dollar": ('{"w":{"\uff04tensor":"w"}}'.encode(), ONE),
+    "a byte order mark": (b'\xef\xbb\xbf{"w":{"$tensor":"w"}}', ONE),
+    "a state in UTF-16": ('{"w":{"$tensor":"w"}}'.encode("utf-16"), ONE),
+    "a state that is a list": (b'[{"$tensor":"w"}]', ONE),
 }
+
+
+class Memory:
+    """How much memory a block takes at its peak, in bytes, beyond what the process had before; None where nobody tells."""
+
+    def __enter__(self) -> Memory:
+        self.grown: int | None = None
+        self._before = self._read("VmRSS", reset=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        peak = self._read("VmHWM", reset=False)
+        self.grown = None if peak is None or self._before is None else peak - self._before
+
+    def _read(self, name: str, *, reset: bool) -> int | None:
+        try:
+            if reset:
+                Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak begins anew
+            status = Path("/proc/self/status").read_text()
+        except OSError:
+            return None
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(name))
+
+
+ROOM = 16 * 2**20
+"""What reading may take beside twice the files."""
+
+
+def too_much(memory: Memory, files: int) -> str | None:
+    """Say that reading files of so many bytes took more than it may, or None."""
+    most = 2 * files + ROOM
+    return f"it took {memory.grown} bytes, {most} are allowed" if memory.grown is not None and memory.grown > most else None
+
+
+def test_reading_takes_no_more_than_twice_the_file(tmp_path: Path) -> None:
+    """Fails when the bytes of a file are kept while its tensors are copied."""
+    for tensors in (1, 8):
+        size = 2**26 // tensors
+        header = {str(i): {"dtype": "U8", "shape": [size], "data_offsets": [i * size, (i + 1) * size]} for i in range(tensors)}
+        state = {str(i): {"$tensor": str(i)} for i in range(tensors)}
+        contents = {
+            "tensors-00000-of-00001.safetensors": tensor_file(header, bytes(2**26)),
+            "state.json": json.dumps(state).encode(),
+        }
+        there = forged(tmp_path / str(tensors), contents)
+        with Memory() as memory:
+            read_checkpoint(there)
+        assert too_much(memory, 2**26) is None
 
 
 @pytest.mark.parametrize("kind", HOSTILE_FILES)
@@ -124,8 +215,9 @@ def test_hostile_files_with_right_hashes_end_in_a_typed_error_and_execute_nothin
     """Fails when a file is unpickled, or when JSON is parsed by its own rules."""
     state, tensors = HOSTILE_FILES[kind]
     there = forged(tmp_path, {"tensors-00000-of-00001.safetensors": tensors, "state.json": state})
-    with watched(tmp_path), pytest.raises(CorruptCheckpointError):
+    with Memory() as memory, watched(tmp_path), pytest.raises(CorruptCheckpointError):
         read_checkpoint(there)
+    assert too_much(memory, len(state) + len(tensors)) is None
 
 
 def entry(name: str, size: object = 2, digest: object = "0" * 64) -> dict[str, object]:

@@ -19,11 +19,9 @@ import torch
 
 from torchflow.checkpoint import Loaded, Store, read_checkpoint, write_checkpoint
 from torchflow.checkpoint import lease as lease_module
-from torchflow.checkpoint.files import FILES, FileSystem
+from torchflow.checkpoint.files import FileSystem
 from torchflow.checkpoint.lease import Lease
-from torchflow.checkpoint.manifest import CheckpointName
 from torchflow.checkpoint.run_file import read_history
-from torchflow.checkpoint.writing import commit, make_draft
 from torchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -516,7 +514,7 @@ def test_a_pointer_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> 
 
 def test_tensors_spread_over_several_files_come_back(tmp_path: Path) -> None:
     state: dict[str, State] = {str(i): torch.full((4,), float(i)) for i in range(5)}
-    path = commit(tmp_path, make_draft(CheckpointName(1), state, None, {}, shard_bytes=40), FILES)
+    path = write_checkpoint(tmp_path, 1, state, None, {}, shard_bytes=40)
     assert sorted(entry.name for entry in path.iterdir()) == [
         "manifest.json",
         "state.json",

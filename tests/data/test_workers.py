@@ -17,10 +17,11 @@ import torch
 import torch.multiprocessing
 
 from torchflow import data
-from torchflow.data import batches_of, workers
+from torchflow.data import Workers, batches_of, processes
 from torchflow.data.dataset_batches import DatasetBatches
-from torchflow.data.workers import Request, _Answers, _check_travels, read_ahead
-from torchflow.errors import DataError
+from torchflow.data.processes import Request, _Answers, _check_travels
+from torchflow.data.threads import read_ahead
+from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
 from torchflow.randomness import Keys
 
 
@@ -151,7 +152,7 @@ def hang_at_4(index: int) -> int:
 
 
 def test_a_worker_that_hangs_is_an_error_after_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "SECONDS_TO_ANSWER", 1)
+    monkeypatch.setattr(processes, "SECONDS_TO_ANSWER", 1)
     ahead = batches(hang_at_4, workers=1).epoch(0)
     next(ahead)
     with pytest.raises(DataError, match=r"the batch of samples 3, 4, 5: DataLoader timed out after 1 seconds"):
@@ -184,9 +185,9 @@ def test_padded_batches_are_the_same_from_processes() -> None:
 def test_workers_answer_requests_and_turn_exceptions_into_text() -> None:
     inline = batches(drawn, last_batch="pad", length=4)
     assert isinstance(inline, DatasetBatches)
-    answers = _Answers(inline._answer)
+    answers = _Answers(inline._make, Keys(0))
     assert torch.equal(answers[Request(0, [3, 0, 1], [0, 1, 1])], list(inline.epoch(0))[1])
-    failure = _Answers(batches(raise_at_4(KeyError("x")))._answer)[Request(0, [4], None)]
+    failure = _Answers(batches(raise_at_4(KeyError("x")))._make, Keys(0))[Request(0, [4], None)]
     assert "failed at sample 4" in failure.message
     assert "KeyError" in failure.traceback
 
@@ -205,6 +206,126 @@ def test_what_cannot_be_sent_is_an_error_and_not_a_wait_for_ever() -> None:
         _check_travels(batch)
     with pytest.raises(DataError, match=r"a batch of type Local cannot be sent between processes.*at the top of a module"):
         _check_travels(Local(torch.zeros(2)))
+
+
+class Drawn:
+    """A dataset that can be sent to another process, and draws from every global generator."""
+
+    def __len__(self) -> int:
+        return 7
+
+    def __getitem__(self, index: int) -> Any:
+        return drawn(index), torch.tensor(1.5).new_tensor(0.1) * torch.ones(())
+
+
+def tenfold(sample: Any) -> Any:
+    return tuple(10 * part for part in sample)
+
+
+@pytest.mark.skipif("fork" not in torch.multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+@pytest.mark.parametrize("last_batch", ["keep", "pad"])
+@pytest.mark.parametrize("workers", [Workers(1, prefetch=1), Workers(2, prefetch=4), Workers(2, persistent=False)])
+def test_every_way_to_read_ahead_makes_the_same_batches(workers: Workers, last_batch: str) -> None:
+    dataset = data.as_dataset(Drawn()).map(tenfold)
+    inline, ahead = (
+        batches_of(dataset, keys=Keys(3), name="train", batch_size=3, last_batch=last_batch, workers=chosen)
+        for chosen in (0, workers)
+    )
+    for epoch in range(2):
+        for one, other in zip(inline.epoch(epoch), ahead.epoch(epoch), strict=True):
+            assert torch.equal(one[0], other[0])
+            assert torch.equal(one[1], other[1])
+        assert bool(torch.multiprocessing.active_children()) == workers.persistent
+    ahead.close()
+    assert not torch.multiprocessing.active_children()
+
+
+def test_processes_that_begin_with_a_new_interpreter_make_the_same_batches() -> None:
+    """Seen to fail when the default dtype is not handed over, and when keys cannot be sent."""
+    dataset = data.as_dataset(Drawn()).map(tenfold)
+    workers = Workers(1, start="spawn")
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        inline, ahead = (batches_of(dataset, keys=Keys(3), name="train", batch_size=3, workers=chosen) for chosen in (0, workers))
+        for epoch in range(2):
+            for one, other in zip(inline.epoch(epoch), ahead.epoch(epoch), strict=True):
+                assert one[1].dtype == other[1].dtype == torch.float64
+                assert torch.equal(one[0], other[0])
+    finally:
+        torch.set_default_dtype(before)
+        ahead.close()
+    assert not torch.multiprocessing.active_children()
+
+
+def test_a_dataset_that_cannot_be_sent_is_an_error_that_says_what_to_do() -> None:
+    dataset = data.as_dataset(Drawn()).map(lambda sample: sample)
+    ahead = batches_of(dataset, keys=Keys(3), name="train", batch_size=3, workers=Workers(1, start="spawn"))
+    with pytest.raises(
+        DataError, match=r"the dataset cannot be sent to a worker process that begins with 'spawn': .*lambda.*workers=0"
+    ):
+        list(ahead.epoch(0))
+    assert not torch.multiprocessing.active_children()
+
+
+def test_a_script_without_its_guard_ends_with_an_error_that_names_it(tmp_path: Any) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from torchflow import data\nfrom torchflow.randomness import Keys\n"
+        "batches = data.batches_of(data.as_dataset([1.0, 2.0]).map(abs), keys=Keys(0), name='train', batch_size=2, workers=data.Workers(1, start='spawn'))\n"
+        "print(list(batches.epoch(0)))\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert 'let it train under if __name__ == "__main__"' in ended.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_threads_of_a_forked_child_find_the_pool_of_torch() -> None:
+    """Seen to fail, in a third of the children, when nothing is called before the threads start."""
+    program = """
+import os, sys, threading, torch
+from torchflow.data.threads import read_ahead
+torch.set_num_threads(2)
+x = torch.ones(40_000)
+failed = 0
+for _ in range(20):
+    child = os.fork()
+    if not child:
+        together = threading.Barrier(6)
+        def make(number):
+            together.wait()
+            return x.sin()
+        try:
+            made = list(read_ahead(make, range(6), 6))
+        except RuntimeError:
+            os._exit(1)
+        os._exit(torch.get_num_threads() != 2)
+    failed += os.waitpid(child, 0)[1] != 0
+sys.exit(failed)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Workers(-1), r"Workers\(number=…\) must be an int of at least 0"),
+        (lambda: Workers(True), r"Workers\(number=…\) must be an int of at least 0"),
+        (lambda: Workers(1, prefetch=0), r"Workers\(prefetch=…\) must be an int of at least 1"),
+        (lambda: Workers(1, start="thread"), r"Workers\(start=…\) must be one of 'fork', 'spawn', got 'thread'"),
+        (lambda: Workers(1, persistent=1), r"Workers\(persistent=…\) must be True or False"),  # type: ignore[arg-type]
+        (lambda: batches(drawn, workers=Workers), r"workers must be an int or data.Workers\(2, …\), got the class itself"),
+        (
+            lambda: batches(drawn, workers="2"),
+            r"workers must be an int of at least 0, got '2' \(str\). data.Workers\(2, start='spawn'\)",
+        ),
+    ],
+)
+def test_workers_that_cannot_be_are_refused(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises((ArgumentTypeError, ArgumentValueError), match=message):
+        make()
 
 
 def test_a_program_that_never_closes_its_workers_ends_in_silence() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.faults.children import ended, said, start
+from tests.faults.children import ended, kill_group, said, start
 from tests.faults.job import Ending, Job, ending_of, train_to_end, unequal
 from torchflow import Callback, Run, Stepped
 
@@ -65,7 +65,7 @@ class Campaign:
     folder: Path
     seed: int = 0
     scale: float = 1.0
-    _references: dict[bool, tuple[Ending, float]] = field(default_factory=dict)
+    _references: dict[tuple[bool, bool], tuple[Ending, float]] = field(default_factory=dict)
     _folders: int = 0
 
     def trials(self, number: int, least: int = 1) -> int:
@@ -88,26 +88,22 @@ class Campaign:
         folder.mkdir()
         return folder
 
-    def reference(self, *, foreign: bool = False) -> Ending:
+    def reference(self, *, foreign: bool = False, short: bool = False) -> Ending:
         """Return how the undisturbed run ends."""
-        return self._undisturbed(foreign)[0]
+        return self._undisturbed(foreign, short)[0]
 
     def seconds(self, *, foreign: bool = False) -> float:
         """Return how long the undisturbed run takes."""
-        return self._undisturbed(foreign)[1]
+        return self._undisturbed(foreign, short=False)[1]
 
-    def _undisturbed(self, foreign: bool) -> tuple[Ending, float]:
-        if foreign not in self._references:
+    def _undisturbed(self, foreign: bool, short: bool) -> tuple[Ending, float]:
+        if (foreign, short) not in self._references:
             folder, started = self.fresh(), time.monotonic()
-            status = ended(start(lambda: train_to_end(Job(folder, foreign)), folder))
+            status = ended(start(lambda: train_to_end(Job(folder, foreign, short=short)), folder))
             if status:
                 raise RuntimeError(f"the undisturbed run failed with status {status}:\n{said(folder)}")
-            self._references[foreign] = (ending_of(folder), time.monotonic() - started)
-        return self._references[foreign]
-
-    def forget(self) -> None:
-        """Forget the undisturbed runs: the build is another now."""
-        self._references.clear()
+            self._references[foreign, short] = (ending_of(folder), time.monotonic() - started)
+        return self._references[foreign, short]
 
     def killed(self, update: int, job: Job | None = None) -> Job:
         """Return a job that was killed after an update, with two checkpoints or more."""
@@ -127,7 +123,7 @@ class Campaign:
     def compared(self, job: Job) -> str | None:
         """Say how a finished job differs from the undisturbed one, or None."""
         try:
-            return unequal(ending_of(job.folder), self.reference(foreign=job.foreign))
+            return unequal(ending_of(job.folder), self.reference(foreign=job.foreign, short=job.short))
         except FileNotFoundError:
             return f"no result: {said(job.folder)}"
 
@@ -146,8 +142,10 @@ class Campaign:
             function(trials)
             (folder / "trials").write_text(json.dumps([trials.made, trials.failures, trials.notes]))
 
-        status = ended(start(serve, folder), within)
+        pid = start(serve, folder)
+        status = ended(pid, within)
         if status != 0:
+            kill_group(pid)
             return Trials(1, [f"the process that made the trials ended with status {status}: {said(folder)}"])
         return Trials(*json.loads((folder / "trials").read_text()))
 

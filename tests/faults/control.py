@@ -11,24 +11,25 @@ import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torchflow.run
 from tests.faults.campaign import Campaign, Trials
-from tests.faults.children import ended, said, start
-from torchflow import saving, updating
+from tests.faults.children import ended, kill_group, said, start
+from torchflow import arguments, saving, updating
 from torchflow.checkpoint import files, reading, shards, shelf, writing
 from torchflow.checkpoint.files import FileSystem, write_file
 from torchflow.checkpoint.lease import Lease
-from torchflow.checkpoint.manifest import MANIFEST, CheckpointName
+from torchflow.checkpoint.manifest import MANIFEST, CheckpointName, Manifest
 from torchflow.checkpoint.shelf import Shelf
-from torchflow.checkpoint.writing import Draft
-from torchflow.data import maps, sources
+from torchflow.data import calls, maps, sources
+from torchflow.errors import CorruptCheckpointError
 from torchflow.randomness import UpdateRandomness
 from torchflow.run import Run
 
-SCALES = {"F11": 1.0, "F12": 0.3}
+SCALES = {"F11": 1.0, "F12": 0.3, "F18": 1.0}
 """A tenth of the trials is enough for a control, but where only one kind of trial can find the break."""
 SECONDS = 120.0
 """How long a broken build may take."""
@@ -43,28 +44,34 @@ def put(owner: Any, name: str, value: Any) -> None:
 def publish_in_place() -> None:
     """Write straight into the final folder."""
 
-    def commit(folder: Path, draft: Draft, disk: FileSystem) -> Path:
-        final = folder / str(draft.manifest.name)
-        disk.make_folder(final)
-        for entry, chunks in zip(draft.manifest.files, draft.contents, strict=True):
-            write_file(disk, final / entry.name, chunks)
-        write_file(disk, final / MANIFEST, [memoryview(draft.manifest.text())])
-        disk.sync_folder(final)
-        disk.sync_folder(folder)
+    def written(
+        folder: Path, step: int, state: Any, parent: int | None, environment: Any, *, revision: int, files: FileSystem
+    ) -> Path:
+        name = CheckpointName(step, revision)
+        final = folder / str(name)
+        files.make_folder(final)
+        contents = writing.contents_of(state)
+        entries = tuple(
+            writing.entry_of(file, chunks, partial(write_file, files, final / file)) for file, chunks in contents.items()
+        )
+        manifest = Manifest(name, parent, writing.spelled(environment), entries)
+        write_file(files, final / MANIFEST, [memoryview(manifest.text())])
+        files.sync_folder(final)
+        files.sync_folder(folder)
         return final
 
-    put(shelf, "commit", commit)
+    put(shelf, "write_checkpoint", written)
 
 
 def report_before_the_disk() -> None:
     """Report a checkpoint as saved although the disk refused."""
 
-    def commit(folder: Path, draft: Draft, disk: FileSystem) -> Path:
+    def written(folder: Path, step: int, *given: Any, revision: int, **named: Any) -> Path:
         with contextlib.suppress(Exception):
-            return writing.commit(folder, draft, disk)
-        return folder / str(draft.manifest.name)
+            return writing.write_checkpoint(folder, step, *given, revision=revision, **named)
+        return folder / str(CheckpointName(step, revision))
 
-    put(shelf, "commit", commit)
+    put(shelf, "write_checkpoint", written)
 
 
 def no_optimizer_state() -> None:
@@ -146,6 +153,24 @@ def not_looked_at() -> None:
     put(updating, "_prepare", lambda run, parts: None)
 
 
+def memory_taken_for_damage() -> None:
+    """Take a checkpoint that there is no memory for as a bad one."""
+    read = reading.read_checkpoint
+
+    def reads(path: Path) -> reading.Loaded:
+        try:
+            return read(path)
+        except MemoryError as error:
+            raise CorruptCheckpointError(f"{path}: {error!r}") from error
+
+    put(shelf, "read_checkpoint", reads)
+
+
+def switches_not_looked_at() -> None:
+    """Take whatever is given for True or False."""
+    put(arguments, "flag", lambda name, value, **options: value)
+
+
 @contextlib.contextmanager
 def _nothing(*given: Any) -> Iterator[None]:
     yield
@@ -158,7 +183,7 @@ def random_state_lost() -> None:
 
 def not_guarded() -> None:
     """Let whatever a dataset raises go its way."""
-    put(sources, "guarded", lambda place, index, function, *values: function(*values))
+    put(calls, "guarded", lambda place, index, function, *values: function(*values))
 
 
 def no_lock() -> None:
@@ -192,8 +217,10 @@ BREAKS: dict[str, tuple[Callable[[], None], ...]] = {
     "F15": (not_looked_at,),
     "F16": (random_state_lost,),
     "F17": (not_guarded,),
+    "F18": (memory_taken_for_damage,),
     "F19": (no_lock,),
     "F22": (newest_by_time,),
+    "F23": (switches_not_looked_at,),
 }
 
 
@@ -226,7 +253,9 @@ def _control(campaign: Campaign, fault: Callable[[Campaign], Trials], apply: Cal
         (folder / "failures").write_text(json.dumps(trials.failures))
 
     began = time.monotonic()
-    status = ended(start(broken, folder), within=SECONDS)
+    pid = start(broken, folder)
+    status = ended(pid, within=SECONDS)
+    kill_group(pid)  # a broken build may hang
     if status != 0 or not (folder / "failures").exists():
         return Control(apply.__name__, False, f"status {status} after {time.monotonic() - began:.0f} s: {said(folder)}")
     failures = json.loads((folder / "failures").read_text())

@@ -8,7 +8,7 @@ import re
 import shutil
 import socket
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,10 @@ from tests.checkpoint.test_hostile_checkpoints import (
     ONE,
     WATCH,
     WORDS,
+    Memory,
     forged,
     is_state,
+    too_much,
     watched,
 )
 from tests.faults.campaign import Campaign, Trials
@@ -155,16 +157,24 @@ def _with_bit_flipped(content: bytes, bit: int) -> bytes:
 
 
 def hostile(campaign: Campaign) -> Trials:
-    """F13: malicious files whose hashes are right, and mutations of a checkpoint whose hashes are right."""
+    """F13: malicious files whose hashes are right, class names in every field of a state, and mutations of a checkpoint.
+
+    Each is refused with a typed error, or is nothing but a state; nothing is executed, and the memory that it takes is bounded.
+    """
     base = campaign.killed(25)
 
     def make(trials: Trials) -> None:
         there = base.runs / NEWEST
         read_checkpoint(there)  # whatever is imported at the first reading is imported now
         for kind, (state, tensors) in HOSTILE_FILES.items():
-            _read(campaign, trials, kind, {TENSORS: tensors, "state.json": state}, must_fail=True)
+            _read(campaign.fresh(), trials, kind, {TENSORS: tensors, "state.json": state}, must_fail=True)
         for kind, changes in HOSTILE_MANIFESTS.items():
-            _read(campaign, trials, kind, {"state.json": b"{}"}, must_fail=True, **changes)
+            _read(campaign.fresh(), trials, kind, {"state.json": b"{}"}, changes, must_fail=True)
+        malicious = trials.made
+        for number, state in enumerate(_with_class_names((there / "state.json").read_bytes())):
+            contents = {TENSORS: (there / TENSORS).read_bytes(), "state.json": state}
+            _read(campaign.fresh(), trials, f"a class name in field {number}", contents, must_fail=False)
+        trials.notes.append(f"{malicious} malicious files, {trials.made - malicious} states with the name of a class in a field")
         source = campaign.random("F13")
         state, tensors = (there / "state.json").read_bytes(), (there / TENSORS).read_bytes()
         for number in range(campaign.trials(10_000, least=100)):
@@ -173,25 +183,39 @@ def hostile(campaign: Campaign) -> Trials:
                 b'{"w":{"$tensor":"w"},"x":[1,-2.5e9,{"$float":"nan"},{"$tuple":[null,true]}]}' if small else state, source
             )
             content = _mutated(ONE if small else tensors[: source.randrange(600)] + tensors, source)
-            _read(campaign, trials, f"mutation {number}", {TENSORS: content, "state.json": text}, must_fail=False)
+            _read(campaign.fresh(), trials, f"mutation {number}", {TENSORS: content, "state.json": text}, must_fail=False)
 
     return campaign.serving(make)
 
 
-def _read(campaign: Campaign, trials: Trials, kind: str, contents: dict[str, bytes], *, must_fail: bool, **changes: object) -> None:
-    parent = campaign.fresh()
-    there = forged(parent, contents, **changes)
+def _read(
+    parent: Path,
+    trials: Trials,
+    kind: str,
+    contents: dict[str, bytes],
+    changes: Mapping[str, object] | None = None,
+    *,
+    must_fail: bool,
+) -> None:
+    there = forged(parent, contents, **(changes or {}))
     problem = None
+    memory = Memory()
     try:
-        with watched(parent), warnings.catch_warnings():
+        with memory, watched(parent), warnings.catch_warnings():
             found = read_checkpoint(there).state
         problem = "it was accepted" if must_fail else None if is_state(found) else "it gave no state"
     except TorchflowError:
         problem = None if WATCH.seen == [] else f"it did {WATCH.seen}"
     except BaseException as error:
         problem = f"{type(error).__name__}: {error} {WATCH.seen}"
-    trials.count(kind, problem)
+    trials.count(kind, problem, too_much(memory, sum(map(len, contents.values()))))
     shutil.rmtree(parent)
+
+
+def _with_class_names(state: bytes) -> Iterator[bytes]:
+    """Yield a state's text with one string after the other replaced by the name of a function that must not be called."""
+    for found in re.finditer(rb'(?<=[:,\[])"[^"$]*"(?=[,\]}])', state):
+        yield state[: found.start()] + b'"os.system"' + state[found.end() :]
 
 
 def _mutated(content: bytes, source: random.Random) -> bytes:

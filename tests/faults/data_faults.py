@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -16,11 +17,12 @@ import torch
 from tests.faults.campaign import Campaign, Trials
 from tests.faults.children import ended, said, start
 from tests.faults.control import put
+from tests.faults.dataset import Foreign
 from tests.faults.disks import record_reports, reported
-from tests.faults.job import Foreign, Job, run_job
+from tests.faults.job import Job, run_job
 from tests.faults.saves import folder_problem
-from torchflow.data import workers as reading_ahead
-from torchflow.errors import DataError
+from torchflow.data import processes
+from torchflow.errors import DataError, NonFiniteError
 
 SECONDS_TO_ANSWER = 1
 """How long a worker may take in a trial; in earnest it is five minutes."""
@@ -71,13 +73,17 @@ def _ragged(sample: Any) -> Any:
     return (torch.zeros(7), *sample[1:])
 
 
-EVERYWHERE = (_value_error, _unpicklable, _stop_iteration, _exit, _nothing, _ragged)
+def _not_a_number(sample: Any) -> Any:
+    return (torch.full_like(sample[0], math.nan), *sample[1:])
+
+
+EVERYWHERE = (_value_error, _unpicklable, _stop_iteration, _exit, _nothing, _ragged, _not_a_number)
 IN_WORKERS = (_killed, _crashed, _hanging)
 """Inline, these are the end of the process itself: that is F1."""
 
 
 def data_faults(campaign: Campaign) -> Trials:
-    """F17: a DataError that names the sample or its batch, in time; never a short epoch; and the restart ends equal."""
+    """F17: an error that names the sample or its batch, in time; never a short epoch; and the restart ends equal."""
     trials = Trials()
     cases = [(fault, count, index) for fault in EVERYWHERE for count in (0, 2) for index in BAD_SAMPLES]
     cases += [(fault, 2, index) for fault in IN_WORKERS for index in BAD_SAMPLES]
@@ -95,16 +101,16 @@ def _run(job: Job, fault: Callable[[Any], Any], index: int) -> str | None:
 
     def train() -> None:
         record_reports(job.folder / "reports")
-        put(reading_ahead, "SECONDS_TO_ANSWER", SECONDS_TO_ANSWER)
+        put(processes, "SECONDS_TO_ANSWER", SECONDS_TO_ANSWER)
         try:
             run_job(replace(job, train=Foreign(at_index)))
-        except DataError as error:
+        except (DataError, NonFiniteError) as error:
             (job.folder / "error").write_text(str(error))
 
     began = time.monotonic()
     status = ended(start(train, job.folder))
     if not (job.folder / "error").exists():
-        return f"no DataError, status {status}: {said(job.folder)}"
+        return f"no typed error, status {status}: {said(job.folder)}"
     words, seconds = (job.folder / "error").read_text(), time.monotonic() - began
     if seconds > 20 * SECONDS_TO_ANSWER:
         return f"it took {seconds:.0f} s"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,18 @@ def watch_operations(*, before: Hook | None = None, after: Hook | None = None) -
 
     for name in OPERATIONS:
         setattr(FileSystem, name, watched(name, getattr(FileSystem, name)))
+
+
+@contextlib.contextmanager
+def as_before() -> Iterator[None]:
+    """Take back whatever the block does to the layer of file operations and to reports."""
+    operations, publish = {name: getattr(FileSystem, name) for name in OPERATIONS}, Store.publish
+    try:
+        yield
+    finally:
+        for name, operation in operations.items():
+            setattr(FileSystem, name, operation)
+        Store.publish = publish  # type: ignore[method-assign]
 
 
 def die() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from tests.faults.campaign import Campaign, Trials
 from tests.faults.children import ended, said, start
 from tests.faults.control import put
-from tests.faults.disks import record_reports, reported, watch_operations
+from tests.faults.disks import as_before, record_reports, reported, watch_operations
 from tests.faults.job import Job, run_job, seeing_step
 from tests.faults.saves import folder_problem, operations_of
 from torchflow.checkpoint import format as state_format
@@ -30,10 +32,16 @@ ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EMFILE, errno.EINTR, None)
 
 
 def fail_at(wanted: int, error: int | None, *, once: bool) -> None:
-    """Let a file operation of this process fail, or all from there on."""
+    """Let a file operation of this process fail, or all from there on; a short write takes one byte of what it is given."""
+    write, numbers = FileSystem.write, iter(range(10**9))
     if error is None:
-        write = FileSystem.write
-        put(FileSystem, "write", lambda self, descriptor, content: write(self, descriptor, content[:1]))
+
+        def short(self: FileSystem, descriptor: int, content: memoryview) -> int:
+            number = next(numbers)
+            due = number == wanted if once else number >= wanted
+            return write(self, descriptor, content[:1] if due else content)
+
+        put(FileSystem, "write", short)
         return
 
     def fail(number: int, name: str, given: tuple[Any, ...]) -> None:
@@ -47,47 +55,62 @@ def fail_at(wanted: int, error: int | None, *, once: bool) -> None:
 
 
 def disk_errors(campaign: Campaign) -> Trials:
-    """F9: one operation fails, or all from there on; the run stops with a typed error or goes on, and older checkpoints verify."""
-    trials, source, names = Trials(), campaign.random("F9"), operations_of(campaign)
-    cases = [
-        (number, error, once, policy)
-        for number in range(0, len(names))
-        for error in ERRORS[:-1]
-        for once in (True, False)
-        for policy in ("stop", "warn")
-    ]
-    short = [(0, None, True, "stop"), (0, None, True, "warn")]
-    for number, error, once, policy in source.sample(cases, campaign.trials(300, least=20)) + short:
-        job = Job(campaign.fresh(), background=source.random() < 0.5)
-        status = _failing(job, partial(fail_at, number, error, once=once), policy)
-        name = f"{names[number]} {number}, {errno.errorcode.get(error or 0, 'short write')}, {'once' if once else 'from there on'}, {policy}"
-        problems = _after_error(job, status)
-        campaign.done(job.folder, trials.count(name, *problems, campaign.finished(job)))
-    trials.notes.append(f"drawn from {len(cases)}")
+    """F9: each operation of a run fails with each error, alone or with all from there on; the run stops with a typed error or goes on.
+
+    The run is short, so that every case is tried: it saves four times, at its start, twice between, and at its end.
+    """
+    names = operations_of(campaign, short=True)
+    cases = [(number, error, once) for number in range(len(names)) for error in ERRORS for once in (True, False)]
+
+    def make(trials: Trials) -> None:
+        for turn, (number, error, once) in enumerate(campaign.some(cases, least=20)):
+            job = Job(campaign.fresh(), background=turn % 3 > 0, short=True)
+            policy = "stop" if turn % 2 else "warn"
+            with as_before():
+                record_reports(job.folder / "reports")
+                fail_at(number, error, once=once)
+                problems = _after_error(job, _failing(job, policy))
+            word = "short write" if error is None else errno.errorcode[error]
+            name = f"{names[number]} {number}, {word}, {'once' if once else 'from there on'}, {policy}"
+            campaign.done(job.folder, trials.count(name, *problems, campaign.finished_here(job)))
+
+    campaign.reference(short=True)
+    trials = campaign.serving(make, within=1200)
+    trials.notes.append(f"every one of {len(names)} operations")
     return trials
 
 
-def _failing(job: Job, arm: Callable[[], None], policy: str) -> int | None:
-    """Run a job on a disk that fails; its typed error, if any, is written down, and its result does not count."""
+def _failing(job: Job, policy: str) -> str | None:
+    """Run a job on a disk that fails; say what is wrong about how it ends. Its typed error, if any, is written down."""
+    try:
+        run_job(replace(job, saving={"on_error": policy}))
+    except CheckpointError as error:
+        (job.folder / "error").write_text(str(error))
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _failing_child(job: Job, arm: Callable[[], None], policy: str) -> str | None:
+    """The same in a child, for limits that a process cannot take back."""
 
     def train() -> None:
         record_reports(job.folder / "reports")
         arm()
-        try:
-            run_job(replace(job, saving={"on_error": policy}))
-        except CheckpointError as error:
-            (job.folder / "error").write_text(str(error))
+        problem = _failing(job, policy)
+        if problem is not None:
+            raise RuntimeError(problem)
 
-    return ended(start(train, job.folder))
+    status = ended(start(train, job.folder))
+    return None if status == 0 else f"status {status}: {said(job.folder)}"
 
 
-def _after_error(job: Job, status: int | None) -> tuple[str | None, ...]:
+def _after_error(job: Job, problem: str | None) -> tuple[str | None, ...]:
     error = job.folder / "error"
-    typed = None if status == 0 else f"status {status}: {said(job.folder)}"
     named = (
         None if not error.exists() or str(job.runs) in error.read_text() else f"the error does not name a path: {error.read_text()}"
     )
-    return typed, named, folder_problem(job.runs, reported(job.folder / "reports"))
+    return problem, named, folder_problem(job.runs, reported(job.folder / "reports"))
 
 
 def files_limited(campaign: Campaign) -> Trials:
@@ -98,12 +121,50 @@ def files_limited(campaign: Campaign) -> Trials:
         for policy in ("stop", "warn"):
             limit = largest * number // 9  # from nothing at all to all but the largest file, which then just fits
             job = campaign.copied(base)
-            status = _failing(job, partial(_limit_files, limit), policy)
-            names = {path.name for path in (job.runs / "checkpoints").iterdir()}
-            left = sorted(name for name in names if not name.startswith(("step-", ".tmp-")))
-            problems = (*_after_error(job, status), f"{left} are left over" if left else None)
+            problem = _failing_child(job, partial(_limit_files, limit), policy)
+            problems = (*_after_error(job, problem), _left_over(job))
             campaign.done(job.folder, trials.count(f"{limit} bytes, {policy}", *problems, campaign.finished(job)))
+    _full_disks(campaign, trials, base)
     return trials
+
+
+def _left_over(job: Job) -> str | None:
+    names = {path.name for path in (job.runs / "checkpoints").iterdir()}
+    left = sorted(name for name in names if not name.startswith(("step-", ".tmp-")))
+    return f"{left} are left over" if left else None
+
+
+def _full_disks(campaign: Campaign, trials: Trials, base: Job) -> None:
+    """A real file system of 2 MiB, with room for a part of a run only; then there is room again."""
+    disk = campaign.fresh()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, check=False).returncode:
+        trials.notes.append("no file system of 2 MiB could be mounted")
+        return
+    used = sum(path.stat().st_size for path in base.runs.rglob("*") if path.is_file())
+    try:
+        for number in campaign.some(range(10), least=3):
+            for policy in ("stop", "warn"):
+                job = campaign.copied(base)
+                job.runs.rename(job.folder / "was")
+                shutil.copytree(job.folder / "was", disk / "run")
+                job.runs.symlink_to(disk / "run")
+                room = used * number // 6  # from no page at all to enough for all that the run still writes
+                problem = _failing_child(job, partial(_fill, disk, room), policy)
+                problems = (*_after_error(job, problem), _left_over(job))
+                (disk / "ballast").unlink()
+                survived = trials.count(f"{room} bytes free, {policy}", *problems, campaign.finished(job))
+                campaign.done(job.folder, survived)
+                shutil.rmtree(disk / "run")
+        trials.notes.append("a file system of 2 MiB was mounted")
+    finally:
+        subprocess.run(["umount", "-l", disk], capture_output=True, check=False)
+
+
+def _fill(disk: Path, room: int) -> None:
+    """Leave so many bytes free, as far as pages allow."""
+    found = os.statvfs(disk)
+    with open(disk / "ballast", "wb") as file:
+        file.write(bytes(max(0, found.f_bavail * found.f_frsize - room)))
 
 
 def _limit_files(limit: int) -> None:

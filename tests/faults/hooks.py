@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +17,12 @@ import torch
 from tests.faults.campaign import Campaign, Trials
 from tests.faults.job import Job, leaves, network, run_job
 from tests.faults.saves import folder_problem
+from tests.laws.problems import LossSum
 from torchflow import Callback, Run
 from torchflow.errors import CallbackError, CheckpointError
 from torchflow.hooks import HOOKS
 
+PLACES = (*HOOKS, "state", "load_state")
 RAISED: tuple[type[BaseException], ...] = (ValueError, StopIteration, MemoryError, KeyboardInterrupt, SystemExit)
 NUMBERED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
@@ -55,6 +59,23 @@ class Raiser(Callback):
         raise LookupError("something else")
 
 
+@contextlib.contextmanager
+def _refusing_its_state(error: BaseException) -> Iterator[None]:
+    """Let the job's own callback raise when it is to take over what was stored, after the others before it did."""
+    calls, load = iter(range(10**9)), LossSum.load_state
+
+    def refusing(self: LossSum, state: Mapping[str, Any]) -> None:
+        if next(calls):  # the first call puts the state of its construction back
+            raise error
+        load(self, state)
+
+    LossSum.load_state = refusing  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        LossSum.load_state = load  # type: ignore[method-assign]
+
+
 class Witness(Callback):
     """Counts how often it is told of the end."""
 
@@ -84,11 +105,12 @@ def _surroundings() -> dict[str, str]:
 
 def raised(campaign: Campaign) -> Trials:
     """F16: the error comes out typed, every other ending runs once, what is the process's is put back, nothing half is saved."""
-    cases = [(hook, kind) for hook in (*HOOKS, "state") for kind in RAISED]
+    cases, stored = [(hook, kind) for hook in PLACES for kind in RAISED], campaign.killed(25)
 
     def make(trials: Trials) -> None:
-        for hook, kind in campaign.some(cases, least=9):
-            job = Job(campaign.fresh(), background=trials.made % 2 == 0)
+        for hook, kind in campaign.some(cases, least=10):
+            job = campaign.copied(stored) if hook == "load_state" else Job(campaign.fresh())
+            job = replace(job, background=trials.made % 2 == 0)
             problems = _one(job, hook, kind("on purpose"))
             after = campaign.finished_here(job)
             campaign.done(job.folder, trials.count(f"{kind.__name__} in {hook}", *problems, after))
@@ -102,12 +124,17 @@ def _one(job: Job, hook: str, error: BaseException) -> tuple[str | None, ...]:
     before = _surroundings()
     caught: BaseException | None = None
     try:
-        run_job(replace(job, extra=(Raiser(hook, error), witness)), model=model)
+        if hook == "load_state":
+            with _refusing_its_state(error):
+                run_job(replace(job, extra=(witness,)), model=model)
+        else:
+            run_job(replace(job, extra=(Raiser(hook, error), witness)), model=model)
     except BaseException as found:
         caught = found
     after = _surroundings()
     lost = next((f"{key} was not put back: {after[key]}, was {before[key]}" for key in before if before[key] != after[key]), None)
-    ends = None if witness.ends == 1 else f"the other callback was told of the end {witness.ends} times"
+    due = 0 if hook == "load_state" else 1  # a run that could not be loaded has not begun
+    ends = None if witness.ends == due else f"the other callback was told of the end {witness.ends} times"
     flags = "the model was left in training mode" if any(module.training for module in model.modules()) else None
     return _rightly(hook, error, caught), ends, lost, flags, folder_problem(job.runs, [])
 

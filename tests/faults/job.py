@@ -9,23 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch._dynamo  # the first optimizer imports it, for a second: once here instead of in every child
 from torch import Tensor, nn
 
+from tests.faults.dataset import FEATURES, SAMPLES, Foreign
 from tests.laws.problems import LossSum, table, with_weights
 from torchflow import Callback, Checkpoints, EarlyStopping, Every, Run, Schedule, Started, Stepped, Trainer, data
 
-FEATURES, SAMPLES, EPOCHS, SAVE_EVERY = 6, 93, 3, 7
+EPOCHS, SAVE_EVERY = 3, 7
 UPDATES_OF_AN_EPOCH = 12  # 93 samples in batches of 4, two batches an update: the last batch has one sample
 UPDATES = EPOCHS * UPDATES_OF_AN_EPOCH
+SHORT_UPDATES, SHORT_SAVE_EVERY = 5, 2
 
 Batch = tuple[Tensor, Tensor, Tensor]
 _seen: list[Batch] = []
@@ -66,26 +66,6 @@ class Log(Callback):
         self._write(f"update {event.progress.updates} {event.progress.epoch} {indices} {digest}")
 
 
-class Foreign:
-    """A dataset that knows nothing of torchflow and draws from every global generator.
-
-    Args:
-        fault: From an index and its sample to what is returned instead.
-    """
-
-    def __init__(self, fault: Callable[[int, Any], Any] | None = None) -> None:
-        self._x, self._y = table(SAMPLES, FEATURES)
-        self._fault = fault
-
-    def __len__(self) -> int:
-        return SAMPLES
-
-    def __getitem__(self, index: int) -> Any:
-        noise = torch.rand(FEATURES) + float(np.random.rand()) + random.random()
-        sample = (self._x[index] + 0.1 * noise, self._y[index], torch.tensor([index]))
-        return sample if self._fault is None else self._fault(index, sample)
-
-
 def augmented(sample: Batch, source: torch.Generator) -> Batch:
     """Noise from the sample's own generator."""
     x, y, index = sample
@@ -121,6 +101,7 @@ class Job:
         foreign: Whether the data is the foreign dataset.
         workers: Threads or processes that read ahead.
         background: Whether files are written by a thread.
+        short: Whether the run ends after a few updates and saves more often; it is another run than the long one.
         extra: More callbacks.
         trainer: Changed arguments of the Trainer.
         saving: Changed arguments of Checkpoints.
@@ -131,8 +112,9 @@ class Job:
 
     folder: Path
     foreign: bool = False
-    workers: int = 0
+    workers: int | data.Workers = 0
     background: bool = True
+    short: bool = False
     extra: tuple[Callback, ...] = ()
     trainer: Mapping[str, Any] | None = None
     saving: Mapping[str, Any] | None = None
@@ -142,7 +124,7 @@ class Job:
 
     def __repr__(self) -> str:
         kind = "foreign" if self.foreign else "own"
-        return f"({kind} data, {self.workers} workers, {'background' if self.background else 'foreground'})"
+        return f"({kind} data, workers {self.workers}, {'background' if self.background else 'foreground'})"
 
     @property
     def runs(self) -> Path:
@@ -163,9 +145,9 @@ def run_job(job: Job, *, resume: Any = True, model: nn.Module | None = None) -> 
         "tally": LossSum(),
         "log": log,
     }
+    every = Every(updates=SHORT_SAVE_EVERY if job.short else SAVE_EVERY)
     checkpoints = Checkpoints(
-        job.runs,
-        **{"every": Every(updates=SAVE_EVERY), "best": "valid/loss", "background": job.background, **(job.saving or {})},
+        job.runs, **{"every": every, "best": "valid/loss", "background": job.background, **(job.saving or {})}
     )
     choices: dict[str, Any] = {
         "optimizer": adamw,
@@ -179,7 +161,8 @@ def run_job(job: Job, *, resume: Any = True, model: nn.Module | None = None) -> 
         **(job.trainer or {}),
     }
     trainer: Trainer[Any, Any] = Trainer(choices.pop("step", seeing_step), **choices)
-    fit = {"epochs": EPOCHS, "batch_size": 4, "validate": Every(updates=SAVE_EVERY), **(job.fit or {})}
+    limit = SHORT_UPDATES if job.short else None
+    fit = {"epochs": EPOCHS, "max_updates": limit, "batch_size": 4, "validate": every, **(job.fit or {})}
     validation = data.from_tensors(columns(10, 9))
     result = trainer.fit(
         job.model() if model is None else model, job.data(), workers=job.workers, validation=validation, resume=resume, **fit

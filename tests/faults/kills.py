@@ -6,10 +6,12 @@ import os
 import random
 import signal
 import time
+from itertools import product
 
 from tests.faults.campaign import Campaign, Trials
-from tests.faults.children import ended, group_lives, kill_group, said, start
+from tests.faults.children import PATIENCE, ended, group_lives, kill_group, said, start
 from tests.faults.job import SAVE_EVERY, Job, read_log, train_to_end
+from torchflow.data import Workers
 
 SECONDS_FOR_ORPHANS = 12.0
 """Workers look every five seconds whether their parent lives."""
@@ -33,27 +35,45 @@ def killed_at_random(campaign: Campaign) -> Trials:
 
 
 def workers_changed(campaign: Campaign) -> Trials:
-    """F4: every restart has another number of workers, threads or processes."""
-    trials, source, restarts = Trials(), campaign.random("F4"), 0
-    while trials.made < campaign.trials(20):
+    """F4: every restart has other workers: their number, how they begin, whether they stay, and how far ahead they read."""
+    trials, source, ways = Trials(), campaign.random("F4"), _ways_to_read()
+    source.shuffle(ways)
+    restarts, groups = 0, []
+    while restarts < campaign.trials(60):
         foreign = trials.made % 2 == 0
         folder = campaign.fresh()
-        jobs = [Job(folder, foreign=foreign, workers=workers) for workers in source.sample(range(4), 4)]
-        started, problem = _killed_until_done(campaign, jobs, 3, source)
+        chosen = [ways[(4 * trials.made + number) % len(ways)] for number in range(4)]
+        jobs = [Job(folder, foreign=foreign, workers=workers) for workers in chosen]
+        started, problem = _killed_until_done(campaign, jobs, 3, source, under_way=foreign)
         restarts += len(started) - 1
-        campaign.done(folder, trials.count(f"trial {trials.made} workers {[job.workers for job in jobs]}", problem))
+        groups += started
+        campaign.done(folder, trials.count(f"trial {trials.made} {jobs}", problem))
+    _no_orphans(trials, groups)
     trials.notes.append(f"{restarts} restarts")
     return trials
 
 
-def _killed_until_done(campaign: Campaign, jobs: list[Job], kills: int, source: random.Random) -> tuple[list[int], str | None]:
-    """Start the jobs one after the other and kill them, then let the last one finish; return the groups and the problem."""
+def _ways_to_read() -> list[Workers]:
+    """Return every number of workers with each way to begin, to stay and to read ahead."""
+    ways = product((0, 1, 2, 3), (1, 4), ("fork", "spawn"), (True, False))
+    return [Workers(number, prefetch, start, persistent) for number, prefetch, start, persistent in ways]
+
+
+def _killed_until_done(
+    campaign: Campaign, jobs: list[Job], kills: int, source: random.Random, *, under_way: bool = False
+) -> tuple[list[int], str | None]:
+    """Start the jobs one after the other and kill them, then let the last one finish; return the groups and the problem.
+
+    With ``under_way`` every other kill comes when the process has made an update: it may take seconds to begin.
+    """
     groups: list[int] = []
     usual = campaign.seconds(foreign=jobs[0].foreign)
     for number in range(kills):
         job = jobs[number % len(jobs)]
         pid = start(lambda job=job: train_to_end(job), job.folder)  # type: ignore[misc]
         groups.append(pid)
+        if under_way and number % 2 == 0:
+            _wait_for_update(job, number + 1)
         status = ended(pid, within=source.uniform(0, usual / 2))  # so that a run is killed more than once
         if status is not None:
             return groups, campaign.compared(job) if status == 0 else f"status {status}: {said(job.folder)}"
@@ -67,6 +87,16 @@ def _killed_until_done(campaign: Campaign, jobs: list[Job], kills: int, source: 
     groups.append(pid)
     status = ended(pid)
     return groups, campaign.compared(job) if status == 0 else f"status {status}: {said(job.folder)}"
+
+
+def _wait_for_update(job: Job, processes: int) -> None:
+    """Wait until the last of some processes has made an update."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        starts, reached, _ = read_log(job.folder)
+        if len(starts) == processes and reached[-1] > starts[-1]:
+            return
+        time.sleep(0.002)
 
 
 def lost_work(job: Job) -> str | None:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.faults.campaign import Campaign, Trials
-from tests.faults.job import FEATURES, SAMPLES, UPDATES, Foreign, Job, augmented, columns, leaves, network, run_job, seeing_step
+from tests.faults.dataset import FEATURES, SAMPLES, Foreign
+from tests.faults.job import UPDATES, Job, augmented, columns, leaves, network, run_job, seeing_step
 from tests.laws.problems import LossSum, with_weights
 from torchflow import Every, Schedule, data
 from torchflow.checkpoint import read_checkpoint

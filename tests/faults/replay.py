@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -176,8 +175,7 @@ def replayed(campaign: Campaign) -> Trials:
     chance = min(1.0, campaign.scale)
     for size in SIZES:
         for action in ((3, "", False), (2, "end", False), (3, "", True)):
-            with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as parent:
-                _replay(Path(parent), size, action, trials, source, chance)
+            _replay(campaign.fresh(), size, action, trials, source, chance)
     return trials
 
 

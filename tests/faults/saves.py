@@ -19,9 +19,9 @@ RECOVERY = 14
 """File operations of a restart that are tried: all of the recovery, and the first of the next save."""
 
 
-def operations_of(campaign: Campaign) -> list[str]:
+def operations_of(campaign: Campaign, *, short: bool = False) -> list[str]:
     """Return the file operations of an undisturbed run, in their order."""
-    job = Job(campaign.fresh())
+    job = Job(campaign.fresh(), short=short)
 
     def train() -> None:
         record_operations(job.folder / "operations")
@@ -58,12 +58,20 @@ def folder_problem(runs: Path, reports: list[int]) -> str | None:
 
 
 def killed_in_saves(campaign: Campaign) -> Trials:
-    """F2: SIGKILL after every file operation of every save of a run, and in the middle of every write."""
+    """F2: SIGKILL after every file operation of every save of a run, and in the middle of every write.
+
+    Every point inside a save comes five times or more: nine saves of a run have it, and the opening and the first save, which have
+    points of their own, are tried four times more.
+    """
     trials, names = Trials(), operations_of(campaign)
     points = [("after", number) for number in range(len(names))]
     points += [("amid", number) for number, name in enumerate(names) if name == "write"]
-    for when, number in campaign.some(points, least=40):
-        job = Job(campaign.fresh(), background=number % 2 == 0)
+    first = (
+        names.index("rename", names.index("rename") + 1) + 2
+    )  # run.json is renamed, then the checkpoint, and its folder is synced
+    points += 4 * [(when, number) for when, number in points if number < first]
+    for turn, (when, number) in enumerate(campaign.some(points, least=40)):
+        job = Job(campaign.fresh(), background=turn % 2 == 0)
         kill = die_after if when == "after" else die_half_way
         status = run_and_die(job, lambda kill=kill, number=number: kill(number))  # type: ignore[misc]
         lived = None if status == -signal.SIGKILL else f"it was not killed: status {status}"

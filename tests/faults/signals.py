@@ -30,11 +30,10 @@ def signalled(campaign: Campaign) -> Trials:
     for number in SIGNALS:
         for _ in range(repeats):
             _by_parent(campaign, trials, number, source, twice=False)
-        for _ in range(max(1, repeats // 2)):
+        for _ in range(repeats):
             _by_itself(campaign, trials, number, "in a save", _in_a_save(number, source.randrange(OPENING, operations)))
-        for _ in range(max(1, repeats // 6)):
+        for _ in range(max(1, repeats // 3)):
             _by_itself(campaign, trials, number, "in a validation", _in_a_validation(number, source.randint(1, 4)))
-    for number in (signal.SIGINT, signal.SIGTERM):
         for _ in range(repeats):
             _by_parent(campaign, trials, number, source, twice=True)
     return trials

@@ -6,11 +6,12 @@ the n-th or answers with an error.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from torchflow.errors import CheckpointError, CorruptCheckpointError
@@ -81,6 +82,15 @@ class FileSystem:
 
 FILES = FileSystem()
 """The real disk."""
+
+
+@contextlib.contextmanager
+def refusals(said: str, remedy: str = "") -> Iterator[None]:
+    """Turn what the disk refuses into a CheckpointError: what could not be done, the system's reason, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"{said}: {error.strerror or error}{remedy}.") from error
 
 
 def write_file(files: FileSystem, path: Path, chunks: Iterable[memoryview]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from torchflow.arguments import shown
-from torchflow.checkpoint.json_text import parse
+from torchflow.checkpoint.json_text import JSON_VALUES, parse, values_in
 from torchflow.checkpoint.tensors import check_tensor, snapshot, view_of
 from torchflow.errors import CorruptCheckpointError, StateError
 from torchflow.types import State
@@ -52,27 +52,30 @@ def check_state(state: object) -> None:
     _Encoder(copy=False).encode(state, (), 0)
 
 
-def encode(state: Mapping[str, State], into: Mapping[str, Tensor] | None = None) -> Encoded:
+def encode(state: Mapping[str, State] | Encoded, into: Mapping[str, Tensor] | None = None) -> Encoded:
     """Turn a state tree into JSON and tensors; the state is only read, and the result shares no memory with it.
 
     Tensors that are the same view of the same memory (tied weights) are copied once and referenced twice.
 
     Args:
-        state: The state tree.
+        state: The state tree; what was encoded before is returned as it is.
         into: The tensors of an earlier result that nobody reads any more. Those that fit are written over: memory that a
             process has already touched is copied to several times faster than new memory.
 
     Raises:
-        StateError: The tree holds a value that is not in the state language, or its JSON is above 256 MiB.
+        StateError: The tree holds a value that is not in the state language, or its JSON is above 256 MiB or two million values.
     """
+    if isinstance(state, Encoded):
+        return state
     if not isinstance(state, Mapping):
         raise StateError(f"state must be a dict with string keys, got {shown(state)}.")
     encoder = _Encoder(copy=True, into=into)
     tree = encoder.encode(state, (), 0)
     text = json.dumps(tree, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
-    if len(text) > STATE_BYTES:
+    if len(text) > STATE_BYTES or values_in(text) > JSON_VALUES:
         raise StateError(
-            f"state: {len(text)} bytes of JSON are above the limit of {STATE_BYTES}; keep long lists of numbers as tensors."
+            f"state: {len(text)} bytes of JSON with {values_in(text)} values are above the limit of {STATE_BYTES} or {JSON_VALUES}; "
+            "keep long lists of numbers as tensors."
         )
     return Encoded(text, encoder.tensors)
 

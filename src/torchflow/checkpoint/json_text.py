@@ -16,6 +16,9 @@ from torchflow.errors import CorruptCheckpointError
 JSON_DEPTH = 80
 """How deep brackets may nest in a file: twice the depth of a state tree (tuples take two), and some room."""
 
+JSON_VALUES = 2**21
+"""How many values a text may hold: an empty list is two bytes in a file and some hundred in memory."""
+
 # Strings are skipped whole, so that brackets within them do not count; the lone quote is a string without an end.
 _TOKENS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{}]', re.DOTALL)
 
@@ -36,9 +39,11 @@ def parse(data: bytes, where: str) -> Any:
         Dicts, lists and plain values as they stand in the file, which is why they are ``Any``.
 
     Raises:
-        CorruptCheckpointError: The text is no JSON, nests deeper than ``JSON_DEPTH``, repeats a key, or holds a
-            number that is not finite.
+        CorruptCheckpointError: The text is no JSON, nests deeper than ``JSON_DEPTH``, has more than ``JSON_VALUES`` values,
+            repeats a key, or holds a number that is not finite.
     """
+    if values_in(data) > JSON_VALUES:
+        raise CorruptCheckpointError(f"{where} holds more than {JSON_VALUES} values, which no checkpoint does.")
     _check_depth(data, where)
     try:
         return json.loads(
@@ -46,6 +51,11 @@ def parse(data: bytes, where: str) -> Any:
         )
     except (ValueError, RecursionError) as error:
         raise CorruptCheckpointError(f"{where} is not valid JSON: {error}.") from error
+
+
+def values_in(data: bytes) -> int:
+    """Return how many values a text holds at most, without parsing it; marks within strings count too."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
 def _check_depth(data: bytes, where: str) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import warnings
 import weakref
 from pathlib import Path
 
+from torchflow.caller import warn_caller
 from torchflow.errors import CheckpointError
 
 try:
@@ -79,9 +79,7 @@ class Lease:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in _NO_LOCKS:
-                warnings.warn(
-                    f"{self._path}: this file system has no locks; see to it that no other run writes here.", stacklevel=5
-                )
+                warn_caller(f"{self._path}: this file system has no locks; see to it that no other run writes here.")
                 return
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise

@@ -15,15 +15,13 @@ from torch import Tensor
 
 from torchflow.checkpoint.format import decode, encode
 from torchflow.checkpoint.json_text import canonical, parse
-from torchflow.checkpoint.shards import Shard, header_bytes, make_shard, read_header, read_shard
+from torchflow.checkpoint.shards import HEADER_BYTES, Shard, header_bytes, make_shard, read_header, read_shard
 from torchflow.checkpoint.tensors import check_tensor, snapshot, view_of
 from torchflow.errors import CheckpointError, CorruptCheckpointError, StateError
 from torchflow.types import State
 
 MODEL_FORMAT = "torchflow-model/1"
 ENCODERS = "encoders/"
-HEADER_BYTES = 100_000_000
-"""The largest header that safetensors reads."""
 
 _FORMAT, _DIGEST, _ALIASES, _ENCODERS = (f"torchflow.{word}" for word in ("format", "digest", "aliases", "encoders"))
 _KEYS = {"format", _FORMAT, _DIGEST, _ALIASES, _ENCODERS}

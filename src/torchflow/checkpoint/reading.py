@@ -52,11 +52,10 @@ def read_checkpoint(path: Path) -> Loaded:
     tensors: dict[str, Tensor] = {}
     state: dict[str, Any] = {}
     for entry in manifest.files:
-        data = read_verified(path, entry)
         if entry.name == STATE:
-            state = decode(data, tensors, str(path / STATE))
+            state = decode(read_verified(path, entry), tensors, str(path / STATE))
             continue
-        for name, tensor in read_shard(data, str(path / entry.name)).items():
+        for name, tensor in read_shard(read_verified(path, entry), str(path / entry.name)).items():
             if name in tensors:
                 raise CorruptCheckpointError(f"{path / entry.name} holds the tensor {name!r} a second time.")
             tensors[name] = tensor

@@ -8,13 +8,13 @@ import math
 import os
 import re
 import secrets
-import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torchflow.arguments import shown
+from torchflow.caller import warn_caller
 from torchflow.checkpoint.compare import differences
 from torchflow.checkpoint.files import FileSystem, read_file, replace_file
 from torchflow.checkpoint.format import decode, encode
@@ -60,7 +60,7 @@ def keep_run(files: FileSystem, folder: Path, run: Mapping[str, State], *, compa
     except CorruptCheckpointError as error:
         aside = folder / f".bad-{RUN}-{secrets.token_hex(4)}"
         files.rename(path, aside)
-        warnings.warn(f"{error} It is kept as {aside.name} and written anew.", stacklevel=5)
+        warn_caller(f"{error} It is kept as {aside.name} and written anew.")
         write_run(files, folder, run)
         return
     if found and compare:
@@ -136,7 +136,7 @@ def read_pointer(folder: Path, name: str) -> int | None:
     try:
         content = parse(read_file(where, limit=_LIMIT), str(where))
     except CorruptCheckpointError as error:
-        warnings.warn(f"{error} It is only a hint and is left out.", stacklevel=3)
+        warn_caller(f"{error} It is only a hint and is left out.")
         return None
     step = content.get("step") if isinstance(content, dict) else None
     return step if type(step) is int and step >= 0 else None

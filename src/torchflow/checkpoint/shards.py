@@ -14,11 +14,13 @@ import safetensors
 import torch
 from torch import Tensor
 
-from torchflow.checkpoint.json_text import canonical, parse
+from torchflow.checkpoint.json_text import JSON_VALUES, canonical, parse, values_in
 from torchflow.errors import CorruptCheckpointError
 
 SHARD_BYTES = 4 * 2**30
 """How many bytes of tensors go into one file; a larger tensor has a file for itself."""
+HEADER_BYTES = 100_000_000
+"""The largest header that safetensors reads."""
 
 _DTYPES = {
     "BOOL": torch.bool,
@@ -101,16 +103,19 @@ def header_bytes(header: Mapping[str, object]) -> bytes:
 
 
 def read_shard(data: bytes, where: str) -> dict[str, Tensor]:
-    """Parse one safetensors file into tensors that own their memory.
+    """Parse one safetensors file into tensors that own their memory; a caller who keeps no ``data`` has it in memory twice at most.
 
     Raises:
         CorruptCheckpointError: The bytes are no safetensors file, repeat a name, or hold a dtype or a bool that torch has not.
     """
+    if values_in(data[8 : 8 + min(int.from_bytes(data[:8], "little"), HEADER_BYTES)]) > JSON_VALUES:
+        raise CorruptCheckpointError(f"{where} describes more tensors than any checkpoint has.")
     try:
         entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
         raise CorruptCheckpointError(f"{where} is not a sound safetensors file: {error}.") from error
     read_header(data, where)  # safetensors lets the last of two equal names win
+    del data  # before any tensor is copied
     tensors: dict[str, Tensor] = {}
     while entries:  # taken off one by one, so that no more than one tensor is in memory twice
         name, entry = entries.pop()

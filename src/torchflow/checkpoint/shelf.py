@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
-import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from itertools import islice
 from pathlib import Path
 
-from torchflow.checkpoint.files import TEMPORARY, FileSystem, discard
-from torchflow.checkpoint.format import Encoded
+from torchflow.caller import warn_caller
+from torchflow.checkpoint.files import TEMPORARY, FileSystem, discard, refusals
+from torchflow.checkpoint.format import Encoded, encode
 from torchflow.checkpoint.manifest import CheckpointName, checkpoint_name
 from torchflow.checkpoint.reading import Loaded, read_checkpoint, verify_checkpoint
-from torchflow.checkpoint.writing import Draft, commit, make_draft
+from torchflow.checkpoint.writing import contents_of, entry_of, spelled, write_checkpoint
 from torchflow.errors import CheckpointError, CorruptCheckpointError
 from torchflow.types import State
 
@@ -36,28 +37,24 @@ class Shelf:
 
     def names(self) -> list[CheckpointName]:
         """Return what is published, ascending, by name alone."""
-        try:
-            found = (checkpoint_name(entry) for entry in os.listdir(self.folder))
-            return sorted(name for name in found if name is not None)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            raise CheckpointError(f"{self.folder} cannot be listed: {error.strerror or error}.") from error
+        found: list[str] = []
+        with refusals(f"{self.folder} cannot be listed"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found = os.listdir(self.folder)
+        return sorted(name for name in map(checkpoint_name, found) if name is not None)
 
     def publish(self, step: int, state: Mapping[str, State] | Encoded, environment: Mapping[str, State]) -> Path:
         """Save a state; see :meth:`Store.publish`."""
-        names = self.names()
+        names, state = self.names(), encode(state)
         earlier = [name for name in names if name.step == step]
-        name = CheckpointName(step, earlier[-1].revision + 1 if earlier else 0)
-        parent = max((name.step for name in names if name.step <= step), default=None)
-        draft = make_draft(name, state, parent, environment)
-        if earlier and self._is_same(draft, earlier[-1]):
+        if earlier and self._is_same(earlier[-1], state, environment):
             path = self.folder / str(earlier[-1])
-            # Whoever wrote it may have been killed before this, so the promise is made good now.
-            self._guarded(f"save step {step}", lambda: self._files.sync_folder(self.folder))
+            with refusals(f"{path} was saved before, and cannot be synced"):  # its writer may have been killed before that
+                self._files.sync_folder(self.folder)
         else:
-            path = commit(self.folder, draft, self._files)
-            self._verified.add(name)
+            parent = max((name.step for name in names if name.step <= step), default=None)
+            revision = earlier[-1].revision + 1 if earlier else 0
+            path = write_checkpoint(self.folder, step, state, parent, environment, revision=revision, files=self._files)
+            self._verified.add(CheckpointName(step, revision))
         self._overtake([name for name in names if name.step > step])
         return path
 
@@ -102,9 +99,10 @@ class Shelf:
             if sound < SOUND and self._is_sound(name):
                 sound += 1
             else:
-                removed.append(self._hide(name))
+                removed.append(self._renamed(name, TEMPORARY))
         # The new names reach the disk before any file goes: no cut of any kind leaves half a checkpoint under a valid name.
-        self._guarded("remove checkpoints", lambda: self._files.sync_folder(self.folder))
+        with refusals(f"{self.folder}: cannot remove checkpoints"):
+            self._files.sync_folder(self.folder)
         for path in removed:
             discard(self._files, path)
 
@@ -119,34 +117,30 @@ class Shelf:
         for bad, reason in rejected:
             text = f"{bad} is not sound and {chosen} is used instead: {reason}"
             if may_rename:
-                text += f" It is kept as {self._set_aside('bad', bad)}."
-            warnings.warn(text, stacklevel=4)
+                text += f" It is kept as {self._renamed(bad, '.bad-').name}."
+            warn_caller(text)
 
     def _overtake(self, later: list[CheckpointName]) -> None:
         """Put steps aside that belong to a future which an earlier checkpoint was chosen instead of."""
-        moved = [self._set_aside("aside", name) for name in later]
-        if moved:
-            listed = ", ".join(moved)
-            warnings.warn(f"Later steps belong to a future that this run did not take; they are kept as {listed}.", stacklevel=4)
+        if later:
+            listed = ", ".join(self._renamed(name, ".aside-").name for name in later)
+            warn_caller(f"Later steps belong to a future that this run did not take; they are kept as {listed}.")
 
-    def _set_aside(self, word: str, name: CheckpointName) -> str:
-        aside = f".{word}-{name}-{secrets.token_hex(4)}"
-        self._guarded(f"rename {name}", lambda: self._files.rename(self.folder / str(name), self.folder / aside))
-        self._verified.discard(name)
-        return aside
-
-    def _hide(self, name: CheckpointName) -> Path:
-        gone = self.folder / f"{TEMPORARY}{name}-{secrets.token_hex(8)}"
-        self._guarded(f"remove {name}", lambda: self._files.rename(self.folder / str(name), gone))
+    def _renamed(self, name: CheckpointName, prefix: str) -> Path:
+        """Take a checkpoint out of the row by one rename, and return where it is."""
+        gone = self.folder / f"{prefix}{name}-{secrets.token_hex(4)}"
+        with refusals(f"{self.folder}: cannot rename {name}"):
+            self._files.rename(self.folder / str(name), gone)
         self._verified.discard(name)
         return gone
 
-    def _is_same(self, draft: Draft, name: CheckpointName) -> bool:
+    def _is_same(self, name: CheckpointName, state: Encoded, environment: Mapping[str, State]) -> bool:
         try:
             stored = verify_checkpoint(self.folder / str(name))
         except CorruptCheckpointError:
             return False
-        return stored.files == draft.manifest.files and stored.environment == draft.manifest.environment
+        entries = tuple(entry_of(file, chunks) for file, chunks in contents_of(state).items())
+        return stored.files == entries and stored.environment == spelled(environment)
 
     def _is_sound(self, name: CheckpointName) -> bool:
         if name not in self._verified:
@@ -156,9 +150,3 @@ class Shelf:
                 return False
             self._verified.add(name)
         return True
-
-    def _guarded(self, action: str, operation: Callable[[], None]) -> None:
-        try:
-            operation()
-        except OSError as error:
-            raise CheckpointError(f"{self.folder}: cannot {action}: {error.strerror or error}.") from error

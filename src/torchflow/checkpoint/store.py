@@ -27,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 
 from torchflow.arguments import whole
-from torchflow.checkpoint.files import FILES, TEMPORARY, FileSystem, discard
+from torchflow.checkpoint.files import FILES, TEMPORARY, FileSystem, discard, refusals
 from torchflow.checkpoint.format import Encoded
 from torchflow.checkpoint.lease import Lease
 from torchflow.checkpoint.reading import Loaded
@@ -69,15 +69,11 @@ class Store:
         Raises:
             CheckpointError: Something other than a folder is there, or it cannot be read.
         """
-        try:
+        names: list[str] = []
+        within: list[str] = []
+        with refusals(f"{self.folder} is no readable folder", "; choose another path"), contextlib.suppress(FileNotFoundError):
             names = os.listdir(self.folder)
             within = os.listdir(self._shelf.folder) if CHECKPOINTS in names and self._shelf.folder.is_dir() else []
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise CheckpointError(
-                f"{self.folder} is no readable folder: {error.strerror or error}; choose another path."
-            ) from error
         lasting = [name for name in names if name not in (LOCK, CHECKPOINTS) and not name.startswith(TEMPORARY)]
         return bool(lasting) or any(not name.startswith(TEMPORARY) for name in within)
 
@@ -89,7 +85,7 @@ class Store:
         """
         self.close()
         folder = Path(os.path.abspath(self.folder))
-        try:
+        with refusals(f"{folder} cannot be set aside", "; choose another folder"):
             lease = Lease(folder / LOCK)
             try:
                 number = 1
@@ -99,8 +95,6 @@ class Store:
             finally:
                 lease.release()
             self._files.sync_folder(folder.parent)
-        except OSError as error:
-            raise CheckpointError(f"{folder} cannot be set aside: {error.strerror or error}; choose another folder.") from error
         self._shelf = Shelf(self.folder / CHECKPOINTS, self._files)
         return target
 
@@ -120,16 +114,14 @@ class Store:
         if self._lease is not None:
             raise CheckpointError(f"{self.folder} is already open in this store; close it first.")
         try:
-            self._make_folders(self._shelf.folder)
-            self._lease = Lease(self.folder / LOCK)
-            keep_run(self._files, self.folder, run, compare=compare)
-            for folder in (self.folder, self._shelf.folder):
-                for name in sorted(os.listdir(folder)):
-                    if name.startswith(TEMPORARY):
-                        discard(self._files, folder / name)
-        except OSError as error:
-            self.close()
-            raise CheckpointError(f"{self.folder} cannot be opened: {error.strerror or error}.") from error
+            with refusals(f"{self.folder} cannot be opened"):
+                self._make_folders(self._shelf.folder)
+                self._lease = Lease(self.folder / LOCK)
+                keep_run(self._files, self.folder, run, compare=compare)
+                for folder in (self.folder, self._shelf.folder):
+                    for name in sorted(os.listdir(folder)):
+                        if name.startswith(TEMPORARY):
+                            discard(self._files, folder / name)
         except BaseException:
             self.close()
             raise
@@ -203,10 +195,8 @@ class Store:
         """
         whole("step", step, minimum=0)
         self._held().check()
-        try:
+        with refusals(f"{self.folder}: cannot point {name} at step {step}"):
             write_pointer(self._files, self.folder, name, step)
-        except OSError as error:
-            raise CheckpointError(f"{self.folder}: cannot point {name} at step {step}: {error.strerror or error}.") from error
 
     def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Write the rows of a run to ``history.jsonl``, for people and their tools; resuming reads the checkpoint's own copy.
@@ -217,10 +207,8 @@ class Store:
             CheckpointError: The lease is not held, or the disk refused.
         """
         self._held().check()
-        try:
+        with refusals(f"{self.folder}: cannot write its history"):
             write_history(self._files, self.folder, rows)
-        except OSError as error:
-            raise CheckpointError(f"{self.folder}: cannot write its history: {error.strerror or error}.") from error
 
     def pointed(self, name: str) -> int | None:
         """Return the step that a pointer names, or None; a hint: the step may be gone."""

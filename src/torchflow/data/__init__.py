@@ -12,6 +12,7 @@ from torchflow.data.draw import Draw
 from torchflow.data.factories import from_arrays, from_function, from_iterable, from_tensors
 from torchflow.data.interop import as_dataset
 from torchflow.data.schema import Field, Schema
+from torchflow.data.workers import Workers
 from torchflow.lazy import importing
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ __all__ = [
     "TableEncoder",
     "TableEncoding",
     "Vocabulary",
+    "Workers",
     "as_dataset",
     "augment",
     "batches_of",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from torchflow import arguments
 from torchflow.data.bucketing import Bucketed
@@ -11,12 +11,10 @@ from torchflow.data.cutting import LAST_BATCH, Cutting
 from torchflow.data.dataset_batches import DatasetBatches
 from torchflow.data.interop import as_dataset, yields_batches
 from torchflow.data.streams import StreamBatches
+from torchflow.data.workers import Workers, workers_of
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.randomness import Keys
 from torchflow.types import State, T_co
-
-if TYPE_CHECKING:
-    pass
 
 
 class Batches(Protocol[T_co]):
@@ -55,7 +53,7 @@ def batches_of(
     batch_size: int | None = None,
     shuffle: bool | Bucketed | None = None,
     last_batch: str = "keep",
-    workers: int = 0,
+    workers: int | Workers = 0,
     collate: Callable[[list[Any]], Any] | None = None,
     pin_memory: bool = False,
 ) -> Batches[Any]:
@@ -70,7 +68,7 @@ def batches_of(
         last_batch: What becomes of a last batch that is too small: "keep" it, "drop" it, or "pad" it with the first
             samples of the same epoch's order, which then count twice.
         workers: How many threads (for torchflow's own sources and random maps) or processes (for Python of the user)
-            make batches ahead of time; 0 makes each when it is asked for. The batches are the same.
+            make batches ahead of time; 0 makes each when it is asked for, and :class:`Workers` says more. The batches are the same.
         collate: From a list of samples to a batch; None is :func:`torchflow.data.collate`.
         pin_memory: Whether batches go to page-locked memory, where there is CUDA.
 
@@ -83,7 +81,7 @@ def batches_of(
     buckets = shuffle if isinstance(shuffle, Bucketed) else None
     order = None if shuffle is None else buckets is not None or arguments.flag("shuffle", shuffle, hint="Or data.Bucketed().")
     last = arguments.one_of("last_batch", last_batch, LAST_BATCH)
-    count = arguments.whole("workers", workers, minimum=0)
+    ahead = workers_of(workers)
     function = None if collate is None else arguments.function("collate", collate)
     pinned = arguments.flag("pin_memory", pin_memory)
     if yields_batches(data, name):
@@ -92,7 +90,7 @@ def batches_of(
             "batch_size": size,
             "shuffle": order,
             "last_batch": changed,
-            "workers": count or None,
+            "workers": ahead.number or None,
             "collate": function,
         }
         _refuse_options(name, data, [option for option, value in given.items() if value is not None])
@@ -105,7 +103,7 @@ def batches_of(
             f'last_batch="drop" leaves none of {name}: {source.length} samples, batch_size {cutting.size}. {remedy}'
         )
     orders = None if buckets is None else buckets.over(source, cutting.size)
-    return DatasetBatches(source, keys, cutting, workers=count, collate=function, pin_memory=pinned, orders=orders)
+    return DatasetBatches(source, keys, cutting, workers=ahead, collate=function, pin_memory=pinned, orders=orders)
 
 
 def _refuse_options(name: str, data: object, options: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,13 +16,14 @@ from torchflow.data.fingerprint import content_of
 from torchflow.data.order import LookedUp, Order, Orders, Ordinary
 from torchflow.data.sources import Source
 from torchflow.data.views import Select
+from torchflow.data.workers import Workers
 from torchflow.errors import DataError
 from torchflow.randomness import Keys
 from torchflow.tree import map_leaves
 from torchflow.types import State
 
 if TYPE_CHECKING:
-    from torchflow.data.workers import Processes, Request
+    from torchflow.data.processes import Processes
 
 
 class DatasetBatches:
@@ -43,18 +45,21 @@ class DatasetBatches:
         keys: Keys,
         cutting: Cutting,
         *,
-        workers: int,
+        workers: Workers,
         collate: Callable[[list[Any]], Any] | None,
         pin_memory: bool,
         orders: Orders | None = None,
     ) -> None:
         self.length: int | None = cutting.batches
         self.samples: int | None = cutting.samples
-        self._source, self._keys, self._cutting, self._collate = source, keys, cutting, collate
+        self._source, self._keys, self._cutting, self._is_standard = source, keys, cutting, collate is None
         self._workers, self._orders = workers, orders or Ordinary(cutting.length, cutting.shuffle)
         self._pin = pin_memory and torch.cuda.is_available()
         self._table: Tensor | None = None
-        self._make: Callable[[Tensor, Draw], Any] = self._standard if collate is None else self._collated
+        # No method of this object, which holds processes and cannot be sent to one.
+        self._make: Callable[[Tensor, Draw], Any] = partial(_standard, source)
+        if collate is not None:
+            self._make = partial(_collated, source, collate)
         if collate is None and source.columnar:
             self._make = source.batch
             if isinstance(source, Select) and source.plain:  # a split, say: its indices are looked up a block at a time
@@ -75,7 +80,7 @@ class DatasetBatches:
     @property
     def joins(self) -> bool:
         """Whether batches can be read several at once, as rows of one: from columns, by this thread."""
-        return self._source.columnar and self._collate is None and not self._workers and not self._pin
+        return self._source.columnar and self._is_standard and not self._workers.number and not self._pin
 
     @property
     def whole(self) -> int:
@@ -112,46 +117,26 @@ class DatasetBatches:
         draw = Draw(self._keys, epoch)
         order = self._order(epoch)
         cuts = self._cutting.cuts(order if self._table is None else LookedUp(order, self._table), start)
-        if self._workers and self._source.foreign:
+        if self._workers.number and self._source.foreign:
             yield from self._in_processes(epoch, cuts)
-        elif self._workers:
-            from torchflow.data.workers import read_ahead  # noqa: PLC0415  (most runs read inline, and need none of it)
+        elif self._workers.number:
+            from torchflow.data.threads import read_ahead  # noqa: PLC0415  (most runs read inline, and need none of it)
 
-            yield from read_ahead(lambda cut: self._make(cut[0], draw.repeated(*cut)), cuts, self._workers)
+            ahead = self._workers
+            yield from read_ahead(lambda cut: self._make(cut[0], draw.repeated(*cut)), cuts, ahead.number, ahead.prefetch)
         else:
             make = self._make
             for indices, repeats in cuts:
                 yield make(indices, draw if repeats is None else draw.repeated(indices, repeats))
 
     def _in_processes(self, epoch: int, cuts: Iterator[tuple[Tensor, Tensor | None]]) -> Iterator[Any]:
-        from torchflow.data.workers import Processes, Request  # noqa: PLC0415  (most runs read inline, and need none of it)
+        from torchflow.data.processes import Processes, Request  # noqa: PLC0415  (most runs read inline, and need none of it)
 
         if self._processes is None:
             self._source.prepare()  # what is done once is done here, not once in every worker
-            self._processes = Processes(self._answer, self._workers)
+            self._processes = Processes(self._make, self._keys, self._workers)
         requests = (Request(epoch, indices.tolist(), None if repeats is None else repeats.tolist()) for indices, repeats in cuts)
         yield from self._processes.run(requests)
-
-    def _answer(self, request: Request) -> Any:
-        """Return the batch of a request, in a worker process."""
-        indices = torch.tensor(request.indices)
-        repeats = None if request.repeats is None else torch.tensor(request.repeats)
-        return self._make(indices, Draw(self._keys, request.epoch).repeated(indices, repeats))
-
-    def _standard(self, indices: Tensor, draw: Draw) -> Any:
-        """Return a batch of samples that Python made, which may be bare text."""
-        batch = self._source.batch(indices, draw)
-        if isinstance(batch, list) and isinstance(batch[0], (str, bytes)):
-            raise DataError(
-                f"sample {int(indices[0])} is {type(batch[0]).__name__}: {batch[0][:40]!r}. A batch to train on needs tensors: "
-                "encode the text in a map, or pass collate=."
-            )
-        return batch
-
-    def _collated(self, indices: Tensor, draw: Draw) -> Any:
-        """Return a batch made by the user's own function."""
-        samples = self._source.samples(indices, draw)
-        return guarded("collate", int(indices[0]), self._collate or list, samples)
 
     def _order(self, epoch: int) -> Order:
         """Return the order of an epoch; the latest is kept."""
@@ -159,6 +144,22 @@ class DatasetBatches:
         if latest is None or latest[0] != epoch:
             latest = self._latest = (epoch, self._orders.order(self._keys("order", epoch)))
         return latest[1]
+
+
+def _standard(source: Source, indices: Tensor, draw: Draw) -> Any:
+    """Return a batch of samples that Python made, which may be bare text."""
+    batch = source.batch(indices, draw)
+    if isinstance(batch, list) and isinstance(batch[0], (str, bytes)):
+        raise DataError(
+            f"sample {int(indices[0])} is {type(batch[0]).__name__}: {batch[0][:40]!r}. A batch to train on needs tensors: "
+            "encode the text in a map, or pass collate=."
+        )
+    return batch
+
+
+def _collated(source: Source, collate: Callable[[list[Any]], Any], indices: Tensor, draw: Draw) -> Any:
+    """Return a batch made by the user's own function."""
+    return guarded("collate", int(indices[0]), collate, source.samples(indices, draw))
 
 
 def _pinned(leaf: Any) -> Any:

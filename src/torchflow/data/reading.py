@@ -9,6 +9,7 @@ from typing import Any
 from torchflow.data.batches import Batches, batches_of
 from torchflow.data.bucketing import Bucketed
 from torchflow.data.interop import yields_batches
+from torchflow.data.workers import Workers
 from torchflow.randomness import Keys
 
 
@@ -19,7 +20,7 @@ class Reading:
     batch_size: int | None = None
     shuffle: bool | Bucketed | None = None
     last_batch: str = "keep"
-    workers: int = 0
+    workers: int | Workers = 0
     collate: Callable[[list[Any]], Any] | None = None
 
     def training(self, data: object, keys: Keys, *, pin_memory: bool) -> Batches[Any]:
