@@ -130,7 +130,8 @@ def test_outside_a_run_a_handler_of_the_programs_own_is_left_alone() -> None:
     def step(model: Any, given: Any) -> torch.Tensor:
         signal.raise_signal(signal.SIGTERM)
         assert signal.getsignal(signal.SIGINT) is before
-        return model(given[0]).mean()
+        loss: torch.Tensor = model(given[0]).mean()
+        return loss
 
     before, own = signal.getsignal(signal.SIGINT), signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
     try:

@@ -163,7 +163,7 @@ def _class_count(loss: Any, predictions: Tensor, targets: Tensor) -> int | Tenso
     if loss.weight is None:
         return kept.sum()
     weights: Tensor = loss.weight
-    return weights[targets[kept]].sum()
+    return (weights[torch.where(kept, targets, 0)] * kept).sum()  # of a fixed size, which compiled updates need
 
 
 def _mean(value: Tensor, reduction: str, count: int | Tensor) -> Tensor:
