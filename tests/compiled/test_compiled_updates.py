@@ -117,9 +117,9 @@ def test_machine_code_draws_dropout_from_the_update_s_key_and_keeps_running_stat
     assert one.model[1].running_mean.abs().sum() > 0
 
 
-def test_machine_code_takes_class_weights_metric_objects_and_rates_that_move() -> None:
+def test_machine_code_takes_classes_metric_objects_and_rates_that_move() -> None:
     x, labels = numbers((30, 4), 0), (numbers((30, 1), 1).reshape(-1) > 0).long()
-    loss = nn.CrossEntropyLoss(weight=torch.tensor([0.3, 0.7]))
+    loss = nn.CrossEntropyLoss()
     measures = {"accuracy": metrics.accuracy, "f1": torchmetrics.F1Score("binary")}
 
     def step(model: nn.Module, batch: Any) -> Any:
@@ -304,6 +304,11 @@ class TestWhatIsCaptured:
         }
         schedule = {"last": Schedule(lambda optimizer, plan: StepLR(optimizer, 1, gamma=0.9))}
         assert_alike(lambda: small_network(3), table(22, 3), optimizer=recipes, scheduler=schedule)
+
+    def test_class_weights(self) -> None:
+        x, labels = numbers((30, 4), 0), torch.arange(30) % 2
+        step = supervised(nn.CrossEntropyLoss(weight=torch.tensor([0.3, 0.7])))
+        assert_alike(lambda: with_weights(nn.Linear(4, 2), 0), (x, labels), step=step, accumulate=2)
 
     def test_counts_that_the_step_gives(self) -> None:
         x, labels = numbers((40, 4), 0), torch.arange(40) % 3
