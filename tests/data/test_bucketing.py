@@ -197,3 +197,44 @@ def over(lengths: list[int] | None, random: bool = False) -> None:
     dataset: data.Dataset[Any] = data.from_iterable([(1, 2), (3, 4)])
     dataset = dataset.map_random(lambda sample, generator: sample) if random else dataset
     batches_of(dataset, keys=Keys(0), name="train", shuffle=Bucketed(lengths))
+
+
+class Tagger(nn.Module):
+    """Class scores (batch, classes, length) of padded ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(5, 5, dtype=torch.float64)
+
+    def forward(self, x: Any) -> Tensor:
+        scores: Tensor = self.table(x.values)
+        return scores.transpose(1, 2)
+
+
+def with_plain_targets(samples: list[Any]) -> Any:
+    """Padded inputs, and targets that a loss with ignore_index reads."""
+    x, y = PadBatch({0: 0, 1: -100})(samples)
+    return x, y.values
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7])
+def test_padding_never_counts_with_an_index_to_ignore_however_samples_fall_into_batches(batch_size: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    ids = [torch.randint(0, 5, (length,), generator=generator) for length in (1, 8, 2, 5, 3, 1, 4)]
+    ragged = data.from_iterable([(part, part.flip(0)) for part in ids])
+    whole, targets = torch.cat(ids), torch.cat([part.flip(0) for part in ids])
+    model = Tagger()
+    start = model.table.weight.detach().clone().requires_grad_()
+    together = nn.functional.cross_entropy(start[whole], targets)
+    together.backward()
+    assert start.grad is not None
+    trainer: Trainer[nn.Module, Any] = Trainer(
+        supervised(nn.CrossEntropyLoss(ignore_index=-100)),
+        optimizer=lambda m: torch.optim.SGD(m.parameters(), lr=1.0),
+        accumulate=7,
+        progress=False,
+    )
+    found = trainer.evaluate(model, ragged, batch_size=batch_size, collate=with_plain_targets)["loss"]
+    assert found == pytest.approx(together.item(), rel=1e-12)
+    trainer.fit(model, ragged, epochs=1, batch_size=batch_size, shuffle=Bucketed(), collate=with_plain_targets)
+    assert torch.allclose(model.table.weight.detach(), start.detach() - start.grad, rtol=1e-12, atol=1e-12)

@@ -75,6 +75,16 @@ def test_every_whole_window_is_a_sample(
     assert os.listdir(folder) == ["g.fa"], "nothing is written beside the data"
 
 
+def test_windows_cross_lines_whatever_ends_them(tmp_path: Path) -> None:
+    letters = "ACGTTGCANNRYACGGTACCATGACGT"
+    for end in ("\n", "\r\n"):
+        path = write(tmp_path, [letters, letters[::-1]], width=7, end=end)
+        for start in (0, 5, 6, 7, 13, 20):
+            dataset = from_genome(path, intervals=[("chr1", start, start + 7), ("chr2", start, len(letters))])
+            assert torch.equal(dataset[0], dna_codes(letters[start : start + 7]))
+            assert torch.equal(dataset[1], dna_codes(letters[::-1][start:]))
+
+
 def test_intervals_come_from_a_list_or_a_bed_file_with_labels(tmp_path: Path) -> None:
     path = write(tmp_path, ["ACGTACGTACGTTT", "GGGGGCCCCC"])
     listed = from_genome(path, intervals=[("chr2", 0, 10, "-"), ("chr1", 10, 14)], labels=["peak", "none"])

@@ -316,3 +316,13 @@ def test_byte_pairs_are_learnt_equally_every_time_and_shorten_text() -> None:
     text = next(texts())
     assert one.size == 280
     assert len(one.encode(text)) < len(ByteTokens().ids(text)) / 2
+
+
+def test_two_merges_that_spell_one_token_make_it_once() -> None:
+    merges = torch.tensor([[97, 98], [98, 99], [256, 99], [97, 257], [258, 100]])  # ab, bc, ab+c, a+bc: abc again, abc+d
+    fitted = encoder_from_state(_state(kind="bpe", merges=merges))
+    assert isinstance(fitted, FittedVocabulary)
+    assert fitted.size == 260
+    assert fitted.encode("abcd").tolist() == [259]
+    assert fitted.encode("bc").tolist() == [257]
+    assert fitted.decode(fitted.encode("abc abcd bcd")) == "abc abcd bcd"
