@@ -66,13 +66,13 @@ def _called(function: Callable[[], object]) -> int:
     return 0
 
 
-def ended(pid: int, within: float | None = None) -> int | None:
+def ended(pid: int, within: float | None = None, *, patience: float = PATIENCE) -> int | None:
     """Wait for a child, and return its status, or minus the signal that ended it.
 
-    Without ``within``, one that does not end is killed, and its status is that of SIGABRT. With it, one that has not ended by
+    Without ``within``, one that does not end in ``patience`` seconds is killed, and its status is that of SIGABRT. With it, one that has not ended by
     then goes on, and None is returned.
     """
-    deadline = time.monotonic() + (PATIENCE if within is None else within)
+    deadline = time.monotonic() + (patience if within is None else within)
     while True:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:

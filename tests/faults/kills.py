@@ -15,6 +15,8 @@ from torchflow.data import Workers
 
 SECONDS_FOR_ORPHANS = 12.0
 """Workers look every five seconds whether their parent lives."""
+SECONDS_TO_BEGIN = 300.0
+"""New interpreters import torch at every epoch where workers do not stay: half a minute for a run on a machine with other work."""
 
 
 def killed_at_random(campaign: Campaign) -> Trials:
@@ -85,13 +87,13 @@ def _killed_until_done(
     job = jobs[kills % len(jobs)]
     pid = start(lambda: train_to_end(job), job.folder)
     groups.append(pid)
-    status = ended(pid)
+    status = ended(pid, patience=SECONDS_TO_BEGIN if under_way else PATIENCE)
     return groups, campaign.compared(job) if status == 0 else f"status {status}: {said(job.folder)}"
 
 
 def _wait_for_update(job: Job, processes: int) -> None:
     """Wait until the last of some processes has made an update."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + SECONDS_TO_BEGIN
     while time.monotonic() < deadline:
         starts, reached, _ = read_log(job.folder)
         if len(starts) == processes and reached[-1] > starts[-1]:
