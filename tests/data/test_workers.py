@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
+from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data._utils import signal_handling
 
 from torchflow import data
 from torchflow.data import Workers, batches_of, processes
@@ -143,6 +145,30 @@ def test_a_worker_that_dies_is_told_of_where_a_batch_is_waited_for_and_nowhere_e
     time.sleep(1)  # the update that is under way when the signal comes
     with pytest.raises(DataError, match="a worker process failed"):
         list(ahead)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="this system tells nobody of a child's death")
+def test_the_handlers_that_were_there_before_hear_of_deaths_once_and_raise_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail when the handler of a DataLoader that ran before is called as one of the user's."""
+    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
+    heard: list[int] = []
+    before = signal.signal(signal.SIGCHLD, lambda number, frame: heard.append(number))
+    ahead = None
+    try:
+        list(DataLoader(TensorDataset(torch.zeros(1)), num_workers=1))  # now torch's handler stands before the user's
+        ahead = batches(die_at_30_a_little_later, length=90, workers=2).epoch(0)
+        for _ in range(8):
+            next(ahead)
+        heard.clear()
+        time.sleep(1)
+        assert heard == [signal.SIGCHLD]
+        with pytest.raises(DataError, match="a worker process failed"):
+            list(ahead)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+        if ahead is not None:
+            ahead.close()
+    assert not torch.multiprocessing.active_children()
 
 
 def hang_at_4(index: int) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -30,6 +30,7 @@ def by_hand(
     x, y = columns
     order = batches_of(columns, keys=Keys(0), name="train", batch_size=batch_size)
     loss_function = nn.MSELoss()
+    finite = True
     model.train()
     for epoch in range(epochs):
         for batch in range(order.length or 0):
@@ -37,9 +38,13 @@ def by_hand(
             inputs, targets = x.index_select(0, rows), y.index_select(0, rows)
 
             def closure(inputs: Tensor = inputs, targets: Tensor = targets) -> Tensor:
+                nonlocal finite
                 optimizer.zero_grad()
                 loss: Tensor = loss_function(model(inputs), targets)
                 loss.backward()
+                finite &= bool(loss.isfinite()) and all(
+                    bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None
+                )
                 if clip is not None:
                     torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
                 return loss
@@ -49,11 +54,13 @@ def by_hand(
             else:
                 closure()
                 optimizer.step()
+    assume(finite)  # what diverges by hand is refused by torchflow, though the parameters may come back from infinity
     return {"model": model.state_dict(), "optimizer": list(optimizer.state.values())}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @settings(max_examples=8, deadline=None)
+@example(rows=33, features=4, batch_size=3, epochs=1, dtype=torch.float32, clip=0.05, seed=25)  # L-BFGS at an infinite loss
 @given(
     rows=st.integers(1, 40),
     features=st.integers(1, 4),
@@ -74,7 +81,6 @@ def test_fit_equals_the_loop_by_hand(
     columns = table(rows, features, seed, dtype)
     expected_model = small_network(features, seed, dtype)
     expected = by_hand(expected_model, OPTIMIZERS[name](expected_model), columns, batch_size, epochs, clip)
-    assume(all(bool(p.isfinite().all()) for p in expected_model.parameters()))  # what diverges by hand is refused by torchflow
     trainer = Trainer(supervised(nn.MSELoss()), optimizer=OPTIMIZERS[name], clip_norm=clip, progress=False)
     run = trainer.start(small_network(features, seed, dtype), columns, batch_size=batch_size)
     for _ in events(run, epochs=epochs):

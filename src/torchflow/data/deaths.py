@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -47,5 +48,7 @@ def hold_deaths_back(earlier: object) -> None:
     main = threading.current_thread() is threading.main_thread()  # elsewhere torch hears nothing either
     handler = signal.getsignal(signal.SIGCHLD) if main and hasattr(signal, "SIGCHLD") else None
     if callable(handler) and str(getattr(handler, "__module__", "")).startswith("torch.utils.data"):
+        if earlier is handler:  # set by a DataLoader of the user's own; what it replaced is known to itself alone
+            earlier = inspect.getclosurevars(handler).nonlocals.get("previous_handler")
         DEATHS.raise_for, DEATHS.earlier = handler, earlier
         signal.signal(signal.SIGCHLD, DEATHS)
