@@ -117,9 +117,10 @@ def test_machine_code_draws_dropout_from_the_update_s_key_and_keeps_running_stat
     assert one.model[1].running_mean.abs().sum() > 0
 
 
-def test_machine_code_takes_classes_metric_objects_and_rates_that_move() -> None:
+def test_machine_code_takes_class_weights_metric_objects_and_rates_that_move() -> None:
+    """Seen to fall back when a tensor that the step holds is handed over once for each of its uses."""
     x, labels = numbers((30, 4), 0), (numbers((30, 1), 1).reshape(-1) > 0).long()
-    loss = nn.CrossEntropyLoss()
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([0.3, 0.7]))
     measures = {"accuracy": metrics.accuracy, "f1": torchmetrics.F1Score("binary")}
 
     def step(model: nn.Module, batch: Any) -> Any:
@@ -464,6 +465,22 @@ class TestWhatCannotBeCaptured:
             return loss * 2 if loss.item() > 1e9 else loss
 
         self.check(caplog, "cannot be written down as a graph", step=step)
+
+    def test_a_step_that_holds_a_parameter(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Seen to fail where the parameter becomes a constant: it then has no gradient, and its first value at every update."""
+        weights: list[Any] = []
+
+        def model() -> Any:
+            network: Any = small_network(3)
+            weights.append(network[0].weight)
+            return network
+
+        def step(given: nn.Module, batch: Any) -> Tensor:
+            penalty = weights[-1].square().sum()
+            loss: Tensor = (given(batch[0]) - batch[1]).square().mean() + penalty
+            return loss
+
+        self.check(caplog, "uses a parameter or buffer of the model other than through the model", model=model, step=step)
 
     @pytest.mark.parametrize("draw", [random.random, lambda: float(np.random.rand())])
     def test_a_step_that_draws_outside_torch(self, caplog: pytest.LogCaptureFixture, draw: Callable[[], float]) -> None:

@@ -7,6 +7,7 @@ found here and said: the run then goes on uncompiled.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +79,7 @@ def capture(run: Run[Any, Any], values: Values, window: list[Any], rates: Tensor
         raise Uncapturable(f"its update cannot be written down as a graph ({type(error).__name__}: {said})") from error
     graph.graph.eliminate_dead_code()
     _spell_out_alphas(graph)
-    constants = _lift_constants(graph)
+    constants = _lift_constants(graph, values.live())
     graph.recompile()
     return Captured(graph, _changed(graph, len(values.live())), constants, update.parts)
 
@@ -208,20 +209,38 @@ def _spell_out_alphas(graph: GraphModule) -> None:
             node.args, node.kwargs = (node.args[0], product), {}
 
 
-def _lift_constants(graph: GraphModule) -> tuple[Tensor, ...]:
-    """Turn tensors that the graph holds into inputs at its end, so that it holds none."""
+def _lift_constants(graph: GraphModule, live: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Turn tensors that the graph holds into inputs at its end, each once, so that it holds none.
+
+    Args:
+        graph: The graph, which is changed.
+        live: The tensors that are inputs already.
+
+    Raises:
+        Uncapturable: The graph holds what is an input too, and would not see it change from update to update.
+    """
     nodes = [node for node in graph.graph.nodes if node.op == "get_attr" and isinstance(getattr(graph, str(node.target)), Tensor)]
     last = [node for node in graph.graph.nodes if node.op == "placeholder"][-1]
+    inputs, lifted = {_memory(tensor) for tensor in live}, dict[Any, Node]()
     constants: list[Tensor] = []
     for node in nodes:
-        with graph.graph.inserting_after(last):
-            lifted = graph.graph.placeholder(f"constant_{len(constants)}")
-        lifted.meta.update(node.meta)
-        node.replace_all_uses_with(lifted)
+        constant = getattr(graph, str(node.target)).detach()
+        if _memory(constant) in inputs:
+            raise Uncapturable("its step uses a parameter or buffer of the model other than through the model")
+        place = (_memory(constant), constant.storage_offset(), constant.shape, constant.stride(), constant.dtype)
+        if place not in lifted:
+            with graph.graph.inserting_after(last):
+                lifted[place] = last = graph.graph.placeholder(f"constant_{len(constants)}")
+            last.meta.update(node.meta)
+            constants.append(constant)
+        node.replace_all_uses_with(lifted[place])
         graph.graph.erase_node(node)
-        constants.append(getattr(graph, str(node.target)).detach())
-        last = lifted
     return tuple(constants)
+
+
+def _memory(tensor: Tensor) -> int:
+    """Return the address of a tensor's memory, which its views share; where it has none, a number of its own."""
+    return tensor.untyped_storage().data_ptr() or id(tensor)
 
 
 def _changed(graph: GraphModule, count: int) -> tuple[int, ...]:
