@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "torchflow"
 # From the ground up. A unit is a file or a package; it imports only from the floors below its own, so that neighbours on one
 # floor do not know each other.
 FLOORS = (
-    ("caller", "errors", "lazy", "types", "tree"),
+    ("caller", "errors", "lazy", "names", "types", "tree"),
     ("arguments", "figures"),
     ("intervals",),
     ("device", "precision", "randomness", "distributed", "checkpoint", "interruption"),

@@ -182,3 +182,26 @@ def test_a_full_disk_stops_the_run_or_is_said_as_was_chosen(tmp_path: Path, monk
                     assert fit(own, network(), epochs=5).progress.epoch == 5
             assert list((place / "checkpoints").glob("step-*"))
             assert fit(own, network(), epochs=6, resume=True).progress.epoch == 6
+
+
+@pytest.mark.parametrize("restore_best", [False, True])
+def test_a_compiled_model_and_the_model_it_was_compiled_from_share_checkpoints(tmp_path: Path, restore_best: bool) -> None:
+    """The names of ``torch.compile(model)``, whole or in parts, are in no checkpoint, and neither in the best weights."""
+
+    def compiled(what: str) -> nn.Module:
+        model: Any = network()
+        if what == "part":
+            model[0] = torch.compile(model[0], backend="eager")
+        return torch.compile(model, backend="eager") if what == "whole" else model  # type: ignore[return-value]
+
+    def run(what: str, epochs: int, name: str, resume: bool = False) -> Any:
+        stopping = EarlyStopping("valid/loss", patience=9, restore_best=restore_best)
+        return fit(trainer(tmp_path / name, callbacks=[stopping]), compiled(what), epochs=epochs, resume=resume)
+
+    expected = run("nothing", 3, "undisturbed")
+    run("whole", 1, "run")
+    run("nothing", 2, "run", resume=True)
+    found = run("part", 3, "run", resume=True)
+    for name, tensor in found.model.state_dict().items():
+        assert torch.equal(tensor, expected.model.state_dict()[name.replace("_orig_mod.", "")])
+    assert list(found.history.rows) == list(expected.history.rows)

@@ -12,6 +12,7 @@ from typing import Any
 from torchflow import arguments, checkpoint
 from torchflow.caller import warn_caller
 from torchflow.errors import ArgumentTypeError, CheckpointError, MismatchError
+from torchflow.names import plain_name
 from torchflow.run import Run
 from torchflow.state import hyperparameters, parameter_names
 from torchflow.types import State
@@ -128,7 +129,7 @@ def identity(run: Run[Any, Any]) -> dict[str, State]:
         "nonfinite": choices.nonfinite,
         "precision": choices.precision,
         "data": run.batches.describe(),
-        "frozen": [name for name, parameter in run.model.named_parameters() if not parameter.requires_grad],
+        "frozen": [plain_name(name) for name, parameter in run.model.named_parameters() if not parameter.requires_grad],
         "optimizers": {
             name: {"class": type(optimizer).__name__, "groups": hyperparameters(optimizer, run.model)}
             for name, optimizer in run.optimizers.items()

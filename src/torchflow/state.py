@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchflow.errors import StateError
+from torchflow.names import plain_name
 from torchflow.types import State
 
 
@@ -20,7 +21,8 @@ def model_state(model: nn.Module) -> dict[str, State]:
         StateError: A module keeps extra state that is no part of the language of state trees.
     """
     state: dict[str, State] = {}
-    for name, value in model.state_dict().items():
+    for wrapped, value in model.state_dict().items():
+        name = plain_name(wrapped)
         if isinstance(value, Tensor):
             state[name] = value.detach()
         else:
@@ -34,12 +36,12 @@ def model_state(model: nn.Module) -> dict[str, State]:
 def load_model_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Copy values into the live parameters and buffers, which keep their identity."""
     for name, tensor in model.state_dict().items():
-        tensor.copy_(state[name])
+        tensor.copy_(state[plain_name(name)])
 
 
 def parameter_names(model: nn.Module) -> dict[Tensor, str]:
     """Return the name of every parameter; a tied one goes by its first name."""
-    return {parameter: name for name, parameter in model.named_parameters()}
+    return {parameter: plain_name(name) for name, parameter in model.named_parameters()}
 
 
 def optimizer_state(optimizer: Optimizer, model: nn.Module) -> dict[str, State]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import nn
 
 from torchflow.arguments import flag
 from torchflow.callbacks.stopping_rule import Judged, Rule, judge, verdict
@@ -15,6 +16,7 @@ from torchflow.errors import ArgumentValueError, MismatchError
 from torchflow.events import EpochEnded, Finished, Validated
 from torchflow.hooks import Callback, Stop
 from torchflow.intervals import Every, Progress
+from torchflow.names import plain_name
 from torchflow.types import State
 
 if TYPE_CHECKING:
@@ -103,7 +105,8 @@ class EarlyStopping(Callback):
                 stacklevel=2,
             )
             return
-        kept, live = _shapes(self._weights), _shapes(run.model.state_dict())
+        names = {name: plain_name(name) for name in run.model.state_dict()}
+        kept, live = _shapes(self._weights), _shapes(_weights_of(run.model))
         if kept != live:
             lines = [f"{n}: {kept.get(n, 'absent')} in the best weights, {live.get(n, 'absent')} in the model" for n in kept | live]
             differences = [line for line, n in zip(lines, kept | live, strict=True) if kept.get(n) != live.get(n)]
@@ -111,7 +114,7 @@ class EarlyStopping(Callback):
                 "the best weights do not fit the model, so it was left as it is:\n  " + "\n  ".join(differences), differences
             )
         with torch.no_grad():
-            run.model.load_state_dict(self._weights)
+            run.model.load_state_dict({name: self._weights[plain] for name, plain in names.items()})
 
     def confirms(self, stop: Stop) -> bool:
         """Say whether the rule, as it is now, still ends a run whose newest value is the stored one."""
@@ -158,12 +161,16 @@ class EarlyStopping(Callback):
             raise ArgumentValueError(f"EarlyStopping({name!r}) finds no such metric; there are {_listed(event.metrics)}.")
         self.judged, stop = judge(self.rule, self.judged, float(event.metrics[name]), event.progress)
         if self.changes_run and self.judged.best is not None and self.judged.stale == 0:
-            self._weights = _copied(run.model.state_dict())
+            self._weights = _copied(_weights_of(run.model))
         return stop
 
 
 def _listed(names: Any) -> str:
     return ", ".join(repr(name) for name in names)
+
+
+def _weights_of(model: nn.Module) -> dict[str, Any]:
+    return {plain_name(name): value for name, value in model.state_dict().items()}
 
 
 def _copied(weights: Mapping[str, Any]) -> dict[str, Any]:

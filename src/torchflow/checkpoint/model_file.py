@@ -22,6 +22,7 @@ from torchflow.checkpoint.model_bytes import ModelContent, lay_out, read_bytes
 from torchflow.checkpoint.shards import raw
 from torchflow.checkpoint.tensors import check_tensor, snapshot, view_of
 from torchflow.errors import ArgumentTypeError, CheckpointError, MismatchError, StateError
+from torchflow.names import plain_name
 from torchflow.types import M, State
 
 
@@ -119,10 +120,9 @@ def _live_tensors(argument: str, model: object) -> dict[str, Tensor]:
     if not isinstance(model, nn.Module):
         hint = " Call the class, to make a model of it." if isinstance(model, type) else ""
         raise ArgumentTypeError(f"{argument} must be a torch.nn.Module, got {shown(model)}.{hint}")
-    compiled = getattr(model, "_orig_mod", None)
-    model = compiled if isinstance(compiled, nn.Module) else model
     tensors: dict[str, Tensor] = {}
-    for name, value in model.state_dict(keep_vars=True).items():
+    for wrapped, value in model.state_dict(keep_vars=True).items():
+        name = plain_name(wrapped)
         if not isinstance(value, Tensor) or name.rpartition(".")[2] == "_extra_state":
             raise StateError(
                 f"{name}: got {shown(value)}; a model file holds parameters and buffers, so keep extra state in a buffer."
