@@ -75,7 +75,7 @@ def _killed_until_done(
         pid = start(lambda job=job: train_to_end(job), job.folder)  # type: ignore[misc]
         groups.append(pid)
         if under_way and number % 2 == 0:
-            _wait_for_update(job, number + 1)
+            _wait_for_update(job, number + 1, pid)
         status = ended(pid, within=source.uniform(0, usual / 2))  # so that a run is killed more than once
         if status is not None:
             return groups, campaign.compared(job) if status == 0 else f"status {status}: {said(job.folder)}"
@@ -91,10 +91,10 @@ def _killed_until_done(
     return groups, campaign.compared(job) if status == 0 else f"status {status}: {said(job.folder)}"
 
 
-def _wait_for_update(job: Job, processes: int) -> None:
-    """Wait until the last of some processes has made an update."""
+def _wait_for_update(job: Job, processes: int, last: int) -> None:
+    """Wait until the last of some processes has made an update, or has ended because none was left to make."""
     deadline = time.monotonic() + SECONDS_TO_BEGIN
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and os.waitid(os.P_PID, last, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         starts, reached, _ = read_log(job.folder)
         if len(starts) == processes and reached[-1] > starts[-1]:
             return
