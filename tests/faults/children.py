@@ -16,6 +16,8 @@ import torch
 
 FAILED = 70
 """The status of a child that ended with an exception."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""What a child may be sent before it has begun."""
 PATIENCE = 60.0
 """Seconds after which a child hangs."""
 
@@ -27,11 +29,22 @@ def start(function: Callable[[], object], folder: Path) -> int:
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)
         return pid
+    status = FAILED
+    try:
+        status = _lived(function, folder, before)
+    finally:  # whatever signal comes when: a child never returns to what the parent was about, which would remove its folder
+        os._exit(status)
+
+
+def _lived(function: Callable[[], object], folder: Path, mask: set[int | signal.Signals]) -> int:
+    """Return the status of a child, after all that it does."""
     status = FAILED
     try:
         os.setpgid(0, 0)
@@ -40,6 +53,7 @@ def start(function: Callable[[], object], folder: Path) -> int:
         os.dup2(words, 2)
         faulthandler.enable()  # a child that hangs is asked with SIGABRT where
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         # After a fork torch makes its pool of threads anew at the first call, and two threads that call at once find none.
         torch.set_num_threads(1)
         status = _called(function)
@@ -49,7 +63,7 @@ def start(function: Callable[[], object], folder: Path) -> int:
         with contextlib.suppress(BaseException):
             sys.stdout.flush()
             sys.stderr.flush()
-        os._exit(status)
+    return status
 
 
 def _called(function: Callable[[], object]) -> int:
