@@ -133,7 +133,7 @@ def _adam(model: nn.Module) -> Optimizer:
 
 
 def _momentum(**choices: bool) -> Callable[[nn.Module], Optimizer]:
-    return lambda model: torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9, **choices)
+    return lambda model: torch.optim.SGD(model.parameters(), lr=0.003, momentum=0.9, **choices)
 
 
 def regression(model: Callable[[], nn.Module], updates: int, batch: int, *, rows: int | None = None) -> Workload:
