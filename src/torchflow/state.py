@@ -18,11 +18,14 @@ def model_state(model: nn.Module) -> dict[str, State]:
     """Return every parameter and persistent buffer by its name: the live tensors, detached.
 
     Raises:
-        StateError: A module keeps extra state that is no part of the language of state trees.
+        StateError: A module keeps extra state that is no part of the language of state trees, or two tensors have one name once
+            what ``torch.compile`` puts into names is left out.
     """
     state: dict[str, State] = {}
     for wrapped, value in model.state_dict().items():
         name = plain_name(wrapped)
+        if name in state:
+            raise StateError(f"model/{name}: two tensors have this name once '_orig_mod' is left out; rename the attribute.")
         if isinstance(value, Tensor):
             state[name] = value.detach()
         else:

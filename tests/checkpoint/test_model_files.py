@@ -20,6 +20,7 @@ from torchflow.checkpoint.files import FileSystem
 from torchflow.checkpoint.model_bytes import lay_out
 from torchflow.checkpoint.shards import make_shard
 from torchflow.errors import ArgumentTypeError, CheckpointError, CorruptCheckpointError, MismatchError, StateError
+from torchflow.state import model_state
 from torchflow.types import State
 
 
@@ -180,6 +181,16 @@ def test_a_compiled_model_is_stored_as_what_it_was_compiled_from(path: Path) -> 
     save_model(Compiled(inner), path)
     assert torch.equal(load_model(path, into=plain).weight, inner.weight)
     load_model(path, into=Compiled(nn.Linear(2, 1)))
+
+
+def test_names_that_become_one_without_the_compiler_s_part_are_refused(path: Path) -> None:
+    model = nn.ModuleDict({"_orig_mod": nn.Linear(2, 1)})
+    model.register_parameter("weight", nn.Parameter(torch.zeros(1)))
+    with pytest.raises(StateError, match="weight: two tensors have this name"):
+        save_model(model, path)
+    assert not path.exists()
+    with pytest.raises(StateError, match="model/weight: two tensors have this name"):
+        model_state(model)
 
 
 def test_saving_again_replaces_the_file_in_one_piece(path: Path) -> None:

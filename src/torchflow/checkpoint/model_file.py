@@ -123,6 +123,8 @@ def _live_tensors(argument: str, model: object) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for wrapped, value in model.state_dict(keep_vars=True).items():
         name = plain_name(wrapped)
+        if name in tensors:
+            raise StateError(f"{name}: two tensors have this name once '_orig_mod' is left out; rename the attribute.")
         if not isinstance(value, Tensor) or name.rpartition(".")[2] == "_extra_state":
             raise StateError(
                 f"{name}: got {shown(value)}; a model file holds parameters and buffers, so keep extra state in a buffer."
