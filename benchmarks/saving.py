@@ -1,22 +1,27 @@
 """What checkpoints cost a run: a model of 20 million parameters with Adam, saved every 2 seconds in the background.
 
-    python benchmarks/saving.py [--rounds 20] [--seconds 5]
+    python benchmarks/saving.py [--rounds 20] [--seconds 8] [--keep]
 
-Training with and without checkpoints takes turns within one process. Printed are the medians of the ratios of their time an
-update, by the clock and by the processor time of the training thread, beside those of two runs without checkpoints (what lies
-within that control is noise); how long a save holds the loop up, beside the time that copying the tensors takes; and how soon a
-resumed run makes its first update, beside the time that reading and verifying the checkpoint takes.
+Training with and without checkpoints takes turns, each time in a new process: whether freed gradients go back to the system, and
+have to be asked for again at every update, depends on what else the process has allocated. Printed are the medians of the ratios
+of their time an update beside those of two runs without checkpoints (what lies within that control is noise); how long a save holds
+the loop up, beside the time that copying the tensors takes; and how soon a resumed run makes its first update, beside the time that
+reading and verifying the checkpoint takes. With ``--keep``, the C library is told to keep what is freed, in every run.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -26,6 +31,8 @@ from torchflow import Callback, Checkpoints, Every, Run, Stepped, Trainer, super
 from torchflow.checkpoint import Store
 
 WIDTH, LAYERS = 2048, 5
+ARMS = ["plain", "again", "saving"]
+KEEPING = {"MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
 
 
 class Clock(Callback):
@@ -85,49 +92,75 @@ def train(seconds: float, saver: Timed | None, *, resume: bool = False, updates:
     return clock, began
 
 
-def copying() -> float:
-    """Return the seconds that copying what Adam and the model hold takes, into memory that was used before."""
+def copying() -> tuple[float, float]:
+    """Return the seconds that copying what Adam and the model hold takes: into new memory, and into memory that was used before."""
     parts = [torch.randn(WIDTH, WIDTH) for _ in range(3 * LAYERS)]
-    copies = [part.clone() for part in parts]
     start = time.perf_counter()
+    copies = [part.clone() for part in parts]
+    middle = time.perf_counter()
     for copy, part in zip(copies, parts, strict=True):
         copy.copy_(part)
-    return time.perf_counter() - start
+    return middle - start, time.perf_counter() - middle
+
+
+def arm(name: str, seconds: float) -> dict[str, list[float]]:
+    """Measure one run; this is what a child process does."""
+    with tempfile.TemporaryDirectory() as folder:
+        saver = Timed(Path(folder)) if name == "saving" else None
+        clock, _ = train(seconds, saver)
+        found = {"update": list(clock.update), "stalls": [], "copying": list(copying())}
+        if saver is None:
+            return found
+        start = time.perf_counter()
+        loaded = Store(saver.folder).load()
+        reading = time.perf_counter() - start
+        assert loaded is not None
+        resumed, began = train(0, Timed(saver.folder), resume=True, updates=loaded.step + 1)
+        return found | {"stalls": saver.stalls, "resuming": [resumed.times[0] - began, reading]}
+
+
+def in_child(name: str, seconds: float, keep: bool) -> dict[str, list[float]]:
+    """Measure one run in a new process."""
+    command = [sys.executable, __file__, "--arm", name, "--seconds", str(seconds)]
+    output = subprocess.run(command, env=os.environ | (KEEPING if keep else {}), stdout=subprocess.PIPE, check=True).stdout
+    found: dict[str, list[float]] = json.loads(output)
+    return found
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--keep", action="store_true", help="tell the C library to keep the memory that is freed")
+    parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rounds: list[dict[str, tuple[float, float]]] = []
-    stalls: list[float] = []
-    with tempfile.TemporaryDirectory() as place:
-        for turn in range(arguments.rounds):
-            saver = Timed(Path(place) / str(turn))
-            arms: dict[str, Timed | None] = {"plain": None, "again": None, "saving": saver}
-            names = list(arms)[turn % 3 :] + list(arms)[: turn % 3]  # each arm is as often the first as the last
-            rounds.append({name: train(arguments.seconds, arms[name])[0].update for name in names})
-            stalls += saver.stalls
-            if turn:
-                shutil.rmtree(Path(place) / str(turn - 1))
-        start = time.perf_counter()
-        loaded = Store(saver.folder).load()
-        reading = time.perf_counter() - start
-        assert loaded is not None
-        clock, began = train(0, Timed(saver.folder), resume=True, updates=loaded.step + 1)
-    print(f"torch {torch.__version__}, 1 thread, {arguments.rounds} rounds of {arguments.seconds:g} s, a save every 2 s")
-    print(f"an update                            {statistics.median(each['plain'][0] for each in rounds) * 1e3:7.1f} ms")
+    if arguments.arm:
+        print(json.dumps(arm(arguments.arm, arguments.seconds)))
+        return
+    rounds: list[dict[str, dict[str, list[float]]]] = []
+    for turn in range(arguments.rounds):
+        names = ARMS[turn % 3 :] + ARMS[: turn % 3]  # each arm is as often the first as the last
+        rounds.append({name: in_child(name, arguments.seconds, arguments.keep) for name in names})
+    kept = ", memory kept" if arguments.keep else ""
+    print(f"torch {torch.__version__}, 1 thread, {arguments.rounds} rounds of {arguments.seconds:g} s, a save every 2 s{kept}")
+    print(f"an update                            {median(each['plain']['update'][0] for each in rounds) * 1e3:7.1f} ms")
     for number, what in enumerate(("time with saves, ratio              ", "work of the training thread, ratio  ")):
         saving, control = (
-            statistics.median(each[arm][number] / each["plain"][number] for each in rounds) for arm in ("saving", "again")
+            median(each[name]["update"][number] / each["plain"]["update"][number] for each in rounds)
+            for name in ("saving", "again")
         )
         print(f"{what} {saving:7.3f}    (control {control:.3f})")
-    print(f"a save holds the loop up, median     {statistics.median(stalls) * 1e3:7.1f} ms (longest {max(stalls) * 1e3:.1f} ms)")
-    print(f"copying the tensors alone            {copying() * 1e3:7.1f} ms")
-    print(f"resumed, first update after          {clock.times[0] - began:7.2f} s  (reading and verifying alone {reading:.2f} s)")
+    saves = [each["saving"] for each in rounds]
+    for what, stalls, copy in (
+        ("the first save holds the loop up    ", [each["stalls"][0] for each in saves], 0),
+        ("a later save                        ", [stall for each in saves for stall in each["stalls"][1:]], 1),
+    ):
+        alone = median(each["copying"][copy] for each in saves)
+        print(f"{what} {median(stalls) * 1e3:7.1f} ms  (copying alone into {('new', 'used')[copy]} memory {alone * 1e3:.1f} ms)")
+    began, reading = (median(each["resuming"][number] for each in saves) for number in (0, 1))
+    print(f"resumed, first update after          {began:7.2f} s   (reading and verifying alone {reading:.2f} s)")
 
 
 if __name__ == "__main__":

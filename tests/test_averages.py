@@ -3,20 +3,24 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
-from torchflow.averages import BLOCK, Averages
+from torchflow import EpochEnded, Outputs, Stepped, Trainer, events
+from torchflow.averages import Averages, kept_metrics
 from torchflow.checkpoint.format import check_state
 from torchflow.errors import StateError, StepError
 from torchflow.metrics import R2
+from torchflow.weighted_mean import BLOCK
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -84,17 +88,51 @@ def test_losses_are_averaged_over_any_number_of_blocks(first: int, second: int) 
 
 def test_looking_and_saving_do_not_change_the_last_bit() -> None:
     torch.manual_seed(0)
-    losses = torch.rand(200)
+    losses, samples = torch.rand(200), torch.rand(200, 7)
     quiet, watched = Averages({}, CPU), Averages({}, CPU)
-    for number, loss in enumerate(losses):
-        quiet.add(loss, 7, {"m": loss})
-        watched.add(loss, 7, {"m": loss})
+    for number, (loss, each) in enumerate(zip(losses, samples, strict=True)):
+        either = loss if number % 9 else each
+        quiet.add(loss, 7, {"mean": loss, "each": each[: number % 7], "either": either})
+        watched.add(loss, 7, {"mean": loss, "each": each[: number % 7], "either": either})
         watched.compute()
         if number % 50 == 30:
             again = Averages({}, CPU)
-            again.load_state(copy.deepcopy(watched.state()))
+            state = watched.state()
+            check_state(state)
+            again.load_state(copy.deepcopy(state))
             watched = again
     assert watched.compute() == quiet.compute()
+
+
+def test_a_metric_is_what_it_was_when_the_step_returned_it() -> None:
+    """A parameter is changed by the optimizer, and a step may write to one tensor again and again."""
+    model, level, each, before = nn.Linear(1, 1, bias=False), torch.zeros(()), torch.zeros(2), list[float]()
+
+    def step(model: nn.Linear, batch: Tensor) -> Outputs:
+        before.append(model.weight.item())
+        level.fill_(len(before))
+        each.fill_(len(before))
+        return Outputs(model(batch).square().mean(), metrics={"weight": model.weight[0, 0], "level": level, "each": each})
+
+    trainer = Trainer(step, optimizer=lambda m: torch.optim.SGD(m.parameters(), lr=0.1), progress=False)
+    run = trainer.start(model, torch.ones(10, 1), batch_size=2)
+    seen = [event for event in events(run, epochs=1) if isinstance(event, (Stepped, EpochEnded))]
+    assert [float(event.metrics["weight"]) for event in seen[:-1]] == before
+    assert [float(event.metrics["level"]) for event in seen[:-1]] == [1, 2, 3, 4, 5]
+    ended = seen[-1].metrics
+    assert ended["train/weight"] == pytest.approx(sum(before) / 5, rel=1e-12)
+    assert (ended["train/level"], ended["train/each"]) == (3.0, 3.0)
+    level.zero_()
+    assert trainer.evaluate(model, torch.ones(10, 1), batch_size=2)["level"] == 8.0
+
+
+def test_a_metric_that_is_a_view_keeps_nothing_else_alive() -> None:
+    memory = np.zeros((4, 100_000))
+    alive = weakref.ref(memory)
+    kept = kept_metrics({"first": torch.from_numpy(memory)[:, 0]})
+    del memory
+    assert alive() is None
+    assert kept["first"].tolist() == [0, 0, 0, 0]  # type: ignore[union-attr]
 
 
 def test_counts_may_be_tensors_and_nothing_counted_is_nan() -> None:
@@ -180,7 +218,7 @@ def batches(count: int = 4) -> list[tuple[Tensor, Tensor]]:
 
 def gather(averages: Averages, pairs: list[tuple[Tensor, Tensor]]) -> None:
     for predictions, targets in pairs:
-        averages.add(torch.tensor(1.0), 5, {"m": (predictions.requires_grad_(), targets)})
+        averages.add(torch.tensor(1.0), 5, kept_metrics({"m": (predictions.requires_grad_(), targets)}))
 
 
 @pytest.mark.filterwarnings("ignore:Metric .SpearmanCorrcoef. will save all targets")

@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "torchflow"
 # floor do not know each other.
 FLOORS = (
     ("caller", "errors", "lazy", "names", "types", "tree"),
-    ("arguments", "figures"),
+    ("arguments", "figures", "weighted_mean"),
     ("intervals",),
     ("device", "precision", "randomness", "distributed", "checkpoint", "interruption"),
     ("data",),

@@ -8,7 +8,6 @@ when the last batch is short, appears nowhere.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,34 +18,24 @@ from torchflow.arguments import shown
 from torchflow.device import move
 from torchflow.errors import StateError, StepError
 from torchflow.types import Metric, State, Stateful
-
-BLOCK = 64
-"""How many losses are summed at once."""
+from torchflow.weighted_mean import BLOCK, WeightedMean, exact_dtype
 
 
 class Averages:
     """The loss and the metrics of one stream (train, or one validation), gathered over an epoch or a pass.
-
-    The losses are kept as they come and summed a block at a time: one kernel instead of 64, on the same grid of blocks in
-    every run, so that the last bit does not depend on when anybody looked or saved.
 
     Args:
         objects: The step's metric objects; this stream works on deep copies.
         device: Where sums are kept.
     """
 
-    __slots__ = ("_counts", "_device", "_kind", "_losses", "_sums", "_weights", "objects")
+    __slots__ = ("_device", "_kind", "_loss", "_metrics", "objects")
 
     def __init__(self, objects: Mapping[str, Metric], device: torch.device) -> None:
         self.objects = {name: move(copy.deepcopy(metric), device) for name, metric in objects.items()}
-        for metric in self.objects.values():
-            metric.reset()
         self._device = device
-        self._kind = torch.float32 if device.type == "mps" else torch.float64
-        self._losses: list[Tensor] = []
-        self._counts: list[int | Tensor] = []
-        self._sums: dict[str, Tensor] = {}
-        self._weights: dict[str, int | float | Tensor] = {}
+        self._kind = exact_dtype(device)
+        self.reset()
 
     def add(self, loss: Tensor, count: int | Tensor, metrics: Mapping[str, Tensor | tuple[Any, ...]]) -> None:
         """Gather what a step gave for one batch.
@@ -54,18 +43,21 @@ class Averages:
         Args:
             loss: The loss, shape (), detached.
             count: How many samples it is the mean of.
-            metrics: As in ``Outputs.metrics``.
+            metrics: As :func:`kept_metrics` returns them.
 
         Raises:
             StepError: A metric has a shape that is neither () nor (samples,), or a tuple has no object of its name.
         """
-        self._losses.append(loss)
-        self._counts.append(count)
-        if len(self._losses) == BLOCK:
-            self._sums, self._weights = self._with_losses()
-            self._losses, self._counts = [], []
-        if metrics:
-            self._add_metrics(metrics, count)
+        self._loss.add(loss, count)
+        for name, value in metrics.items():
+            if isinstance(value, tuple):
+                self._object(name).update(*value)
+            elif value.ndim > 1:
+                raise StepError(
+                    f"metric {name!r} must have shape () or (samples,), got {tuple(value.shape)}. Average it within a sample."
+                )
+            else:
+                self._metric(name).add(value, None if value.ndim else count)
 
     def add_many(self, losses: Tensor, counts: int | Tensor, metrics: Mapping[str, Tensor | tuple[Any, ...]]) -> None:
         """Gather what a step gave for several batches at once; every tensor has a first dimension of batches.
@@ -77,57 +69,24 @@ class Averages:
         """
         if not metrics and losses.shape[0] < BLOCK and not isinstance(counts, Tensor):
             for loss in losses.unbind():
-                self.add(loss, counts, metrics)
+                self._loss.add(loss, counts)
             return
         weight = counts.type(self._kind).sum() if isinstance(counts, Tensor) else len(losses) * counts
-        self._sum("loss", (losses.type(self._kind) * counts).sum(), weight)
+        self._loss.add_sum((losses.type(self._kind) * counts).sum(), weight)
         for name, value in metrics.items():
             if isinstance(value, tuple):
                 for number in range(len(losses)):
                     self._object(name).update(*(v[number] if isinstance(v, Tensor) else v for v in value))
             elif value.ndim > 1:
-                self._sum(name, value.type(self._kind).sum(), value.numel())
+                self._metric(name).add_sum(value.type(self._kind).sum(), value.numel())
             else:
-                self._sum(name, (value.type(self._kind) * counts).sum(), weight)
+                self._metric(name).add_sum((value.type(self._kind) * counts).sum(), weight)
 
-    def _sum(self, name: str, total: Tensor, weight: float | Tensor) -> None:
-        self._sums[name] = self._sums[name] + total if name in self._sums else total
-        self._weights[name] = self._weights.get(name, 0) + weight
-
-    def _add_metrics(self, metrics: Mapping[str, Tensor | tuple[Any, ...]], count: int | Tensor) -> None:
-        for name, value in metrics.items():
-            if isinstance(value, tuple):
-                self._object(name).update(*(v.detach() if isinstance(v, Tensor) else v for v in value))
-            elif value.ndim > 1:
-                raise StepError(
-                    f"metric {name!r} must have shape () or (samples,), got {tuple(value.shape)}. Average it within a sample."
-                )
-            else:
-                exact = value.detach().type(self._kind)
-                total, weight = (exact.sum(), len(value)) if value.ndim else (exact * count, count)
-                self._sum(name, total, self._exact(weight))
-
-    def _with_losses(self) -> tuple[dict[str, Tensor], dict[str, int | float | Tensor]]:
-        """Return the sums and weights with the losses of the open block; nothing is changed."""
-        if not self._losses:
-            return self._sums, self._weights
-        losses = torch.stack(self._losses).type(self._kind)
-        counts = self._stacked_counts()
-        total, weight = (losses * counts).sum(), sum(map(self._exact, self._counts))
-        before = self._sums.get("loss")
-        sums = {"loss": total if before is None else before + total}
-        weights = {"loss": self._weights.get("loss", 0) + weight}
-        return {**sums, **{n: v for n, v in self._sums.items() if n != "loss"}}, {**self._weights, **weights}
-
-    def _stacked_counts(self) -> Tensor:
-        """Return the counts of the open block, shape (losses,)."""
-        if any(isinstance(count, Tensor) for count in self._counts):
-            return torch.stack([torch.as_tensor(count, dtype=self._kind, device=self._device) for count in self._counts])
-        return torch.tensor(self._counts, dtype=self._kind, device=self._device)
-
-    def _exact(self, count: int | Tensor) -> int | Tensor:
-        """Return a count in which a whole epoch can be summed: sums of class weights are float32, which has 24 bits."""
-        return count.type(self._kind) if isinstance(count, Tensor) and count.is_floating_point() else count
+    def _metric(self, name: str) -> WeightedMean:
+        mean = self._metrics.get(name)
+        if mean is None:
+            mean = self._metrics[name] = WeightedMean(self._device)
+        return mean
 
     def refuse_unknown(self, metrics: Mapping[str, object]) -> None:
         """Refuse arguments of an object that is not there, before the update is made.
@@ -150,33 +109,43 @@ class Averages:
 
     def compute(self) -> dict[str, float]:
         """Return every average as a float: the one place that waits for the device. NaN where nothing was counted."""
-        sums, weights = self._with_losses()
-        values = {"loss": math.nan} | {name: _ratio(total, weights[name]) for name, total in sums.items()}
+        values = {name: mean.compute() for name, mean in {"loss": self._loss, **self._metrics}.items()}
         return values | {name: _number(name, metric) for name, metric in self.objects.items()}
 
     def reset(self) -> None:
         """Forget all that was gathered."""
-        self._losses, self._counts, self._sums, self._weights = [], [], {}, {}
+        self._loss = WeightedMean(self._device)
+        self._metrics: dict[str, WeightedMean] = {}
         for metric in self.objects.values():
             metric.reset()
 
     def state(self) -> dict[str, State]:
         """Return the running sums and the state of every metric object."""
         objects = {name: _object_state(name, metric) for name, metric in self.objects.items()}
-        block = {"losses": torch.stack(self._losses) if self._losses else None, "counts": list(self._counts)}
-        return {"block": block, "sums": dict(self._sums), "weights": dict(self._weights), "objects": objects}
+        metrics = {name: mean.state() for name, mean in self._metrics.items()}
+        return {"loss": self._loss.state(), "metrics": metrics, "objects": objects}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state` returned."""
-        block = state["block"]
-        self._losses = [] if block["losses"] is None else list(block["losses"].clone().unbind())
-        self._counts = [count.clone() if isinstance(count, Tensor) else count for count in block["counts"]]
-        self._sums = {name: total.clone() for name, total in state["sums"].items()}
-        self._weights = {
-            name: weight.clone() if isinstance(weight, Tensor) else weight for name, weight in state["weights"].items()
-        }
+        self._loss.load_state(state["loss"])
+        self._metrics = {}
+        for name, gathered in state["metrics"].items():
+            self._metric(name).load_state(gathered)
         for name, metric in self.objects.items():
             _load_object_state(metric, state["objects"][name])
+
+
+def kept_metrics(metrics: Mapping[str, Tensor | tuple[Any, ...]]) -> dict[str, Tensor | tuple[Any, ...]]:
+    """Return metrics detached, and averages as copies: the step may write to its own tensor again, and so may the optimizer.
+
+    A copy of a view does not keep alive all that it is a part of. The arguments of a metric object are used at once.
+    """
+    return {
+        name: tuple(v.detach() if isinstance(v, Tensor) else v for v in value)
+        if isinstance(value, tuple)
+        else value.detach().clone()
+        for name, value in metrics.items()
+    }
 
 
 def _number(name: str, metric: Metric) -> float:
@@ -188,11 +157,6 @@ def _number(name: str, metric: Metric) -> float:
             f"metric {name!r} must compute one number, got {shown(value)} from {type(metric).__name__}. Choose an average of its "
             "values, or give one metric for each."
         ) from error
-
-
-def _ratio(total: Tensor, weight: float | Tensor) -> float:
-    number = float(weight)
-    return total.item() / number if number else math.nan
 
 
 def _object_state(name: str, metric: Metric) -> Mapping[str, State]:

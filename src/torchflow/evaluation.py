@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torchflow import interruption
-from torchflow.averages import Averages
+from torchflow.averages import Averages, kept_metrics
 from torchflow.data.batches import Batches
 from torchflow.device import move, out_of_memory
 from torchflow.errors import StepError
@@ -69,7 +69,7 @@ def evaluate_batches(step: Step[M, B], model: M, batches: Batches[B], *, where: 
             on_device = move(batch, where.device, where.memory_format)
             outputs = checked_loss(step(model, on_device), training=False)
             count = samples_in(on_device) if outputs.count is None else outputs.count
-            averages.add(outputs.loss.detach(), count, outputs.metrics)
+            averages.add(outputs.loss.detach(), count, kept_metrics(outputs.metrics))
         return averages.compute()
 
 

@@ -81,7 +81,7 @@ def _commit(run: Run[Any, Any], batches: int, parts: list[Counted], skipped: int
     now = Progress(epoch, batch + batches, updates + 1, samples, validated)
     if not skipped:
         for part in parts:
-            run.averages.add(part.loss, part.weight, part.outputs.metrics)
+            run.averages.add(part.loss, part.weight, part.metrics)
         if run.schedulings:
             run.step_schedules(before, now)
     run.previous, run.progress = before, now

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from torchflow.averages import kept_metrics
 from torchflow.errors import NonFiniteError
 from torchflow.events import Gradients
 from torchflow.precision import backward, clip, divide, optimizer_step
@@ -21,9 +22,10 @@ from torchflow.types import B, M
 class Counted(NamedTuple):
     """What a step gave for one batch."""
 
-    outputs: Outputs
+    metrics: Mapping[str, Tensor | tuple[Any, ...]]
+    """As in ``Outputs.metrics``, detached: nobody writes to them again."""
     loss: Tensor
-    """Its loss, detached: nobody writes to it again."""
+    """Its loss, detached."""
     weight: int | Tensor
     """How many samples the loss is the mean of."""
     samples: int
@@ -38,14 +40,46 @@ class NotFinite(Exception):  # noqa: N818  (a signal between two functions of th
         self.parts = parts
 
 
-def forward(run: Run[M, B], batch: B, shard: int) -> Counted:
-    """Run the step on one batch, on the random stream of this update and shard."""
+class MetricMeans(Mapping[str, Tensor]):
+    """The means of an update's metrics over its samples, shape (); each is made when somebody asks for it."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, parts: Sequence[tuple[Mapping[str, Tensor | tuple[Any, ...]], int | Tensor]]) -> None:
+        self._parts = parts
+
+    def __getitem__(self, name: str) -> Tensor:
+        gathered = [(value, weight) for metrics, weight in self._parts if isinstance(value := metrics.get(name), Tensor)]
+        if not gathered:
+            raise KeyError(name)
+        sums = [(value.sum(), len(value)) if value.ndim else (value * weight, weight) for value, weight in gathered]
+        return torch.stack([total for total, _ in sums]).sum() / sum(weight for _, weight in sums)
+
+    def __iter__(self) -> Iterator[str]:
+        names = (name for metrics, _ in self._parts for name, value in metrics.items() if isinstance(value, Tensor))
+        return iter(dict.fromkeys(names))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+def forward(run: Run[M, B], batch: B, shard: int) -> tuple[Counted, Tensor]:
+    """Run the step on one batch, on the random stream of this update and shard; return its loss with its graph, too."""
     run.randomness.seed(run.progress.updates, shard, run.accelerator)
     outputs = checked_loss(run.step(run.model, batch), training=True)
     if outputs.metrics:
         run.averages.refuse_unknown(outputs.metrics)
     samples = samples_in(batch)
-    return Counted(outputs, outputs.loss.detach(), samples if outputs.count is None else outputs.count, samples)
+    return _counted(outputs, samples), outputs.loss
+
+
+def _counted(outputs: Outputs, samples: int) -> Counted:
+    """Return what is kept of an update's outputs: neither a graph nor the predictions."""
+    metrics = kept_metrics(outputs.metrics) if outputs.metrics else outputs.metrics
+    return Counted(metrics, outputs.loss.detach(), samples if outputs.count is None else outputs.count, samples)
 
 
 def gradients(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
@@ -55,13 +89,13 @@ def gradients(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
     the total count once: the mean of unequal batches' means would be another loss.
     """
     if len(batches) == 1:
-        part = forward(run, batches[0], 0)
-        backward(part.outputs.loss)
+        part, loss = forward(run, batches[0], 0)
+        backward(loss)
         return [part]
     parts: list[Counted] = []
     for shard, batch in enumerate(batches):
-        part = forward(run, batch, shard)
-        backward(part.outputs.loss * part.weight)
+        part, loss = forward(run, batch, shard)
+        backward(loss * part.weight)
         parts.append(part)
     divide((p.grad for p in run.parameters if p.grad is not None), total_count(parts))
     return parts
@@ -159,7 +193,7 @@ def custom_update(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
             f"update= returned a loss that is not finite after update {run.progress.updates}. Its optimizers have stepped already, "
             "so nothing can be skipped: check the loss before you step."
         )
-    return [Counted(outputs, outputs.loss.detach(), samples if outputs.count is None else outputs.count, samples)]
+    return [_counted(outputs, samples)]
 
 
 def total_count(parts: list[Counted]) -> int | Tensor:
@@ -174,15 +208,6 @@ def mean_loss(parts: list[Counted]) -> Tensor:
     return torch.stack([part.loss * part.weight for part in parts]).sum() / total_count(parts)
 
 
-def mean_metrics(parts: list[Counted]) -> dict[str, Tensor]:
+def mean_metrics(parts: list[Counted]) -> Mapping[str, Tensor]:
     """Return the means of the metrics over the samples of a window, each of shape (), detached."""
-    if len(parts) == 1 and not parts[0].outputs.metrics:
-        return {}
-    names = {name: None for part in parts for name, value in part.outputs.metrics.items() if isinstance(value, Tensor)}
-    return {name: _mean_metric(name, parts) for name in names}
-
-
-def _mean_metric(name: str, parts: list[Counted]) -> Tensor:
-    gathered = [(value.detach(), part.weight) for part in parts if isinstance(value := part.outputs.metrics.get(name), Tensor)]
-    sums = [(value.sum(), len(value)) if value.ndim else (value * weight, weight) for value, weight in gathered]
-    return torch.stack([total for total, _ in sums]).sum() / sum(weight for _, weight in sums)
+    return MetricMeans([(part.metrics, part.weight) for part in parts]) if any(part.metrics for part in parts) else {}

@@ -22,7 +22,7 @@ from torchflow.compiled.traces import told_that_it_compiles, untouched
 from torchflow.compiled.values import Values
 from torchflow.precision import clip, divide, undecorated_step
 from torchflow.run import Run
-from torchflow.step import Outputs, checked_loss
+from torchflow.step import checked_loss
 from torchflow.tree import leaves_with_paths, map_leaves, samples_in
 from torchflow.updating import Counted, mean_loss, total_count
 
@@ -119,7 +119,7 @@ class _Update:
             outputs = checked_loss(functional_call(self._stepping, named, (batch,)), training=True)
             samples = samples_in(batch)
             weight = samples if outputs.count is None else outputs.count
-            parts.append(Counted(outputs, outputs.loss.detach(), weight, samples))
+            parts.append(Counted(outputs.metrics, outputs.loss.detach(), weight, samples))
             loss = outputs.loss if len(window) == 1 else outputs.loss * weight
             for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
                 if gradient is not None:
@@ -168,8 +168,8 @@ class _Update:
 
         described = []
         for part in parts:
-            loss, weight, metrics = map_leaves(placed, (part.loss, part.weight, dict(part.outputs.metrics)))
-            described.append(Counted(Outputs(loss, metrics=metrics), loss, weight, part.samples))
+            loss, weight, metrics = map_leaves(placed, (part.loss, part.weight, dict(part.metrics)))
+            described.append(Counted(metrics, loss, weight, part.samples))
         self.parts = tuple(described)
         return reports
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,6 @@ from torchflow.events import Stepped
 from torchflow.hooks import Callback
 from torchflow.intervals import Progress
 from torchflow.run import Run
-from torchflow.step import Outputs
 from torchflow.tree import map_leaves
 from torchflow.updating import Counted, mean_metrics, total_count
 
@@ -198,20 +197,17 @@ def _resolved(part: Counted, reports: Sequence[Tensor]) -> tuple[Tensor, int | T
     def report(leaf: Any) -> Any:
         return reports[leaf] if isinstance(leaf, Place) else leaf
 
-    metrics = map_leaves(report, dict(part.outputs.metrics)) if part.outputs.metrics else {}
+    metrics = map_leaves(report, dict(part.metrics)) if part.metrics else {}
     return report(part.loss), report(part.weight), metrics
 
 
 def _event(run: Run[Any, Any], parts: Sequence[Counted], reports: Sequence[Tensor], rates: dict[str, float]) -> Stepped:
     """Return the event of a group: its last update, and the losses of all."""
-    loss, metrics, count = reports[0][-1], {}, parts[0].weight
-    if len(parts) > 1 or parts[0].outputs.metrics or isinstance(count, Place):
+    metrics: Mapping[str, Tensor] = {}
+    loss, count = reports[0][-1], parts[0].weight
+    if len(parts) > 1 or parts[0].metrics or isinstance(count, Place):
         last = [report[-1] for report in reports]
-        final = [
-            Counted(Outputs(own, metrics=values), own, weight, part.samples)
-            for part in parts
-            for own, weight, values in [_resolved(part, last)]
-        ]
+        final = [Counted(values, own, weight, part.samples) for part in parts for own, weight, values in [_resolved(part, last)]]
         metrics, count = mean_metrics(final), total_count(final)
     return Stepped(run.progress, loss, metrics, count, rates, 0, reports[0])
 
