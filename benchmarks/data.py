@@ -2,7 +2,8 @@
 
     python -m benchmarks.data [--only pictures,fetch,map] [--rounds 3] [--quick]
 
-pictures: 2,000 JPEGs of 256 x 256, a small CNN; torchflow with 2 threads beside a DataLoader with 2 worker processes, on the same order.
+pictures: 2,000 JPEGs of 256 x 256, a small CNN; torchflow with 2 threads beside a DataLoader with 2 worker processes, forked and
+spawned, on the same order.
 fetch: the batches of an epoch of W2, beside two ``index_select`` a batch.
 map: a memory-mapped array of four times a limit on the process's memory, beside reads of the same rows by ``os.preadv``.
 """
@@ -44,10 +45,15 @@ def pictures(rounds: int, quick: bool) -> list[results.Row]:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         files = draw_pictures(Path(folder), number)
-        laps: dict[str, list[Any]] = {"DataLoader, 2 processes": [], "torchflow, 2 threads": []}
+        arms: dict[str, Callable[[], Any]] = {
+            "DataLoader, 2 forked processes": lambda: by_dataloader(files, "fork"),
+            "DataLoader, 2 spawned processes": lambda: by_dataloader(files, "spawn"),
+            "torchflow, 2 threads": lambda: by_torchflow(Path(folder), files),
+        }
+        laps: dict[str, list[Any]] = {name: [] for name in arms}
         for turn in range(rounds):
             for name in list(laps)[:: -1 if turn % 2 else 1]:
-                laps[name].append((by_dataloader if name.startswith("DataLoader") else by_torchflow)(Path(folder), files))
+                laps[name].append(arms[name]())
     losses = [lap.loss for own in laps.values() for lap in own]
     assert max(losses) - min(losses) < 1e-4 * max(losses), f"they trained something else: {losses}"
     for name, own in laps.items():

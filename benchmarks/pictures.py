@@ -66,12 +66,20 @@ def by_torchflow(folder: Path, files: list[tuple[Path, int]]) -> Lap:
     return Lap(watch.first - first, second - first, time.perf_counter() - second, watch.loss)
 
 
-def by_dataloader(folder: Path, files: list[tuple[Path, int]]) -> Lap:
-    """Train two epochs by hand, with a DataLoader of two processes that stay, sending bytes that are scaled here."""
+def by_dataloader(files: list[tuple[Path, int]], method: str) -> Lap:
+    """Train two epochs by hand, with a DataLoader of two processes that stay, sending bytes that are scaled here.
+
+    Args:
+        files: The pictures and their labels.
+        method: How the processes start: "fork", torch's default on Linux before Python 3.14, or "spawn" as on macOS and Windows.
+    """
     model, loss_function = network(), nn.CrossEntropyLoss()
     optimizer = _optimizer(model)
     moments, first, loss = [time.perf_counter()], 0.0, torch.zeros(())
-    loader = DataLoader(_Files(files), BATCH, sampler=_Order(len(files)), num_workers=WORKERS, persistent_workers=True)
+    order, context = _Order(len(files)), torch.multiprocessing.get_context(method)
+    loader = DataLoader(
+        _Files(files), BATCH, sampler=order, num_workers=WORKERS, persistent_workers=True, multiprocessing_context=context
+    )
     for _ in range(2):
         for pixels, labels in loader:
             loss = loss_function(model(pixels.float().div_(255)), labels)

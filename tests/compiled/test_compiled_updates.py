@@ -95,7 +95,7 @@ def test_machine_code_forgets_neither_weight_decay_nor_dampening() -> None:
         return torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, dampening=0.3, weight_decay=0.1)
 
     def model() -> nn.Module:  # large enough for its products not to be written out as sums
-        return with_weights(nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1)), 0, torch.float64)
+        return with_weights(nn.Sequential(nn.Linear(8, 32), nn.Tanh(), nn.Linear(32, 1)), 0, torch.float64)
 
     columns = table(70, 8, dtype=torch.float64)
     assert_alike(model, columns, within=1e-12, optimizer=recipe, fitted={"batch_size": 16})

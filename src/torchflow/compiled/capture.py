@@ -16,6 +16,7 @@ from torch.func import functional_call, functionalize
 from torch.fx import GraphModule
 
 from torchflow.compiled.passes import changed, lift_constants, spell_out_alphas
+from torchflow.compiled.products import rewrite_products
 from torchflow.compiled.reasons import Uncapturable, Unprimed
 from torchflow.compiled.shadow import check_plain_parts, plain_parts, shadow_of
 from torchflow.compiled.traces import told_that_it_compiles, untouched
@@ -79,6 +80,7 @@ def capture(run: Run[Any, Any], values: Values, window: list[Any], rates: Tensor
         raise Uncapturable(f"its update cannot be written down as a graph ({type(error).__name__}: {said})") from error
     graph.graph.eliminate_dead_code()
     spell_out_alphas(graph)
+    rewrite_products(graph)
     constants = lift_constants(graph, values.live())
     graph.recompile()
     return Captured(graph, changed(graph, len(values.live())), constants, update.parts)
@@ -131,12 +133,12 @@ class _Update:
     def _prepare(self, parameters: list[Tensor], parts: list[Counted]) -> Tensor:
         """Clip; return whether the losses and the gradients were finite, shape ()."""
         choices = self._run.choices
-        seen = [part.loss for part in parts]
+        zeros = [part.loss * 0 for part in parts]  # NaN where a value is not finite
         if choices.clip_norm is None:
-            seen += [(p.grad * 0).sum() for p in parameters if p.grad is not None]  # NaN where one element is not finite
+            zeros += [(p.grad * 0).sum() for p in parameters if p.grad is not None]
         norm = clip(parameters, choices.clip_norm, choices.clip_value) if choices.clips else None
-        seen += [] if norm is None else [norm]
-        return torch.stack([value.type(torch.float64) for value in seen]).isfinite().all()
+        zeros += [] if norm is None else [norm * 0]
+        return sum(zeros[1:], zeros[0]) == 0
 
     def _step(self, tensors: list[Tensor], states: list[Tensor], rates: Tensor) -> list[Tensor]:
         """Let each optimizer's own step act on the tensors; return the new state."""

@@ -37,7 +37,8 @@ def compile_updates(captured: Captured, values: Sequence[Tensor], stacked: Seque
 
     carried = [values[i] for i in captured.changed]
     known = [*(v for i, v in enumerate(values) if i not in captured.changed), *captured.constants]
-    given = _fakes([*carried, *known], stacked)
+    # Of one update alone the compiler would make a machine that takes one at a time for ever.
+    given = _fakes([*carried, *known], [torch.cat([leaf, leaf]) if len(leaf) == 1 else leaf for leaf in stacked])
     count, end = len(carried), len(carried) + len(known)
     body = _body(captured, len(values), count, len(stacked))
 

@@ -1,0 +1,114 @@
+"""Matrix products in a captured graph: small ones written out, large ones by whichever library is faster here.
+
+A call of a kernel costs about a microsecond: more than a product of some thousand numbers. And MKL, which torch calls for float32,
+does not use the widest instructions of AMD's processors: there, oneDNN takes half its time.
+"""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+SMALL = 2**11
+"""Products of at most so many multiplications become one loop with what is around them."""
+LARGE = 2**21
+"""Products of at least so many are worth oneDNN's preparations, which are some microseconds."""
+PER_COPY = 64
+"""How many multiplications pay for copying one number, where oneDNN needs a matrix turned."""
+
+
+def rewrite_products(graph: GraphModule) -> None:
+    """Rewrite the matrix products of a graph for speed; the results differ in rounding alone."""
+    for node in list(graph.graph.nodes):
+        if node.target not in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default) or node.kwargs:
+            continue
+        *bias, a, b = node.args
+        if not all("val" in term.meta for term in node.args):  # a constant that the graph holds
+            continue
+        (rows, inner), columns = a.meta["val"].shape, b.meta["val"].shape[1]
+        with graph.graph.inserting_before(node):
+            if rows * inner * columns <= SMALL:
+                made = _written_out(graph, a, b, bias)
+            elif _is_for_onednn(node.meta["val"], a.meta["val"], b.meta["val"], [term.meta["val"] for term in bias]):
+                turned = graph.graph.call_function(torch.ops.aten.permute.default, (b, [1, 0]))
+                made = graph.graph.call_function(_linear(), (a, turned, bias[0] if bias else None))
+            else:
+                continue
+        node.replace_all_uses_with(made)
+        graph.graph.erase_node(node)
+
+
+def _written_out(graph: GraphModule, a: Node, b: Node, bias: list[Node]) -> Node:
+    """Return a product as products and sums of numbers."""
+
+    def call(operation: Any, *arguments: Any) -> Node:
+        return graph.graph.call_function(operation, arguments)
+
+    aten = torch.ops.aten
+    each = call(aten.mul.Tensor, call(aten.unsqueeze.default, a, 2), call(aten.unsqueeze.default, b, 0))
+    total = call(aten.sum.dim_IntList, each, [1])
+    return call(aten.add.Tensor, total, bias[0]) if bias else total
+
+
+def _is_for_onednn(result: Tensor, a: Tensor, b: Tensor, bias: list[Tensor]) -> bool:
+    """Whether oneDNN makes a product faster, the copies that it needs included."""
+    if result.device.type != "cpu" or result.dtype is not torch.float32 or any(term.shape != b.shape[1:] for term in bias):
+        return False
+    work = a.shape[0] * a.shape[1] * b.shape[1]
+    copied = sum(0 if matrix.is_contiguous() else matrix.numel() for matrix in (a, b.t()))
+    return work >= max(LARGE, PER_COPY * copied) and onednn_is_faster()
+
+
+@cache
+def onednn_is_faster() -> bool:
+    """Whether oneDNN multiplies float32 matrices faster than MKL on this processor, and torch's compiler can call it.
+
+    The rule looks at the processor and measures nothing, so that every process decides alike.
+    """
+    both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return both and wide and _vendor() == "AuthenticAMD" and _linear() is not None
+
+
+def _vendor() -> str:
+    """Return the maker of the processor as the processor says it; empty where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "AuthenticAMD" if "AuthenticAMD" in platform.processor() else ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
+
+
+@cache
+def _linear() -> Any:  # the operator; None where this version of torch cannot compile it
+    """Define the operator ``x @ w.T + b`` by oneDNN, and tell torch's compiler how to call it.
+
+    torch's own operator cannot be used: its compiler takes the weights of that one for constants.
+    """
+    try:
+        from torch._inductor import ir, lowering, mkldnn_ir  # noqa: PLC0415  (the compiler takes a second to import)
+
+        library: Any = torch.library.Library("torchflow", "DEF")  # type: ignore[no-untyped-call]
+        library.define("linear(Tensor x, Tensor w, Tensor? b) -> Tensor")
+        library.impl("linear", lambda x, w, b: torch.ops.mkldnn._linear_pointwise(x, w, b, "none", [], ""), "CPU")
+        library.impl("linear", lambda x, w, b: x.new_empty((x.shape[0], w.shape[0])), "Meta")
+        operator, create = torch.ops.torchflow.linear.default, cast(Any, mkldnn_ir.LinearUnary).create
+
+        @lowering.register_lowering(operator)
+        def linear(x: Any, w: Any, b: Any) -> Any:
+            return ir.TensorBox.create(create(x, w, None if b is None else ir.ExternKernel.realize_input(b), "none", [], ""))
+
+    except (ImportError, AttributeError, TypeError, RuntimeError):
+        return None
+    _KEPT.append(library)
+    return operator
+
+
+_KEPT: list[Any] = []
+"""What is defined is gone when its library is."""
