@@ -108,6 +108,12 @@ def test_folders_are_classes_sorted_by_name(tmp_path: Path) -> None:
     assert [int(y) for _, y in named] == [2, 2, 0]
 
 
+def test_a_folder_of_classes_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Seen to fail: it was taken for a file, and its labels for a mistake."""
+    with pytest.raises(FileError, match=r"there is no folder .*missing\. Pass one that has a folder for each class"):
+        from_bytes(tmp_path / "missing", labels="folder")
+
+
 def test_files_of_a_list_and_of_a_table_may_be_called_anything(tmp_path: Path) -> None:
     write(tmp_path, a_txt="a", b_x="b")
     listed = from_bytes([tmp_path / "b.x", str(tmp_path / "a.txt")], labels=["no", "yes"])

@@ -65,6 +65,15 @@ def test_the_kinds_of_columns_follow_from_the_table() -> None:
     assert column["when missing"] == [0, 0, 0, 0, 0, 1]
 
 
+def test_an_encoding_says_in_one_line_what_it_makes() -> None:
+    rows = table({"size": [1.0, 2.0], "sex": ["f", "m"], "kind": ["b", "a"], "price": [1.0, 2.0]})
+    assert repr(data.TableEncoder(target="kind").fit(rows)) == (
+        "TableEncoding(size (number), sex (levels), price (number); x: float32 4, y: int64 2 classes; target kind)"
+    )
+    assert repr(data.TableEncoder(target="price").fit(rows)).endswith("target price)")
+    assert repr(data.TableEncoder(numeric=["size"], categorical=[]).fit(rows)) == "TableEncoding(size (number); x: float32 1)"
+
+
 def test_a_role_holds_just_what_it_names() -> None:
     encoder = data.TableEncoder(
         target="kind", numeric=["size"], categorical=["year"], text=["note"], datetime=[], missing="fill", words=2

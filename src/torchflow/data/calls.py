@@ -34,5 +34,5 @@ def guarded(place: str, index: int, function: Callable[..., Any], *values: Any) 
         raise
     except (Exception, SystemExit) as error:
         # StopIteration would end the loop above as if the epoch were over, SystemExit would end a worker in silence
-        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        said = f"{type(error).__name__}: {error}".removesuffix(".") if str(error) else type(error).__name__
         raise DataError(f"{place} failed at sample {index}: it raised {said}. Its own traceback stands above this one.") from error

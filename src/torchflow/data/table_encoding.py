@@ -26,7 +26,7 @@ _AT_ONCE = 4096
 _DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TableEncoding:
     """A fitted :class:`TableEncoder`, with everything that was learnt from the training split.
 
@@ -44,6 +44,11 @@ class TableEncoding:
     target: Amounts | Classes | None
     embed: bool
     dtype: torch.dtype
+
+    def __repr__(self) -> str:
+        learnt = ", ".join(f"{part.column} ({type(part).__name__.lower()})" for part in self.parts)
+        target = "" if self.target is None else f"; target {', '.join(self.target.columns)}"
+        return f"TableEncoding({learnt or 'no columns'}; {self.schema}{target})"
 
     @property
     def columns(self) -> tuple[str, ...]:

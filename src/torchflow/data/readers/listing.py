@@ -96,6 +96,8 @@ def list_files(
         place = arguments.path("path", where)
         if place.is_dir():
             return _of_folder(place, factory, tuple(suffixes), labels, classes, recursive=recursive)
+        if labels == "folder" and not place.exists():
+            raise FileError(f"{factory}: there is no folder {place}. Pass one that has a folder for each class.")
         listed = _of_list([place], start)
     else:
         listed = _of_list(where, start)
