@@ -32,6 +32,7 @@ class Field:
             of a clip, ``("time", "feature")`` of a series, ``("position",)`` or ``("base", "position")`` of a sequence; empty where
             nobody said.
         rate: Steps a second along the dimension of time, in Hz; None where it is not known.
+        guessed: Whether it is text because one of all its cells is neither a number nor a date, as in a CSV file.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Field:
     target: bool = False
     dims: tuple[str, ...] = ()
     rate: float | None = None
+    guessed: bool = False
 
     def __str__(self) -> str:
         shape = "x".join("?" if size is None else str(size) for size in self.shape)

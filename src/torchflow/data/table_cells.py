@@ -17,6 +17,7 @@ from torchflow.data.readers.columns import shown_cell
 from torchflow.errors import DataError
 
 DAY = 86_400.0
+TRUTHS = {"true": 1.0, "false": 0.0}
 CYCLES = ("year", "month", "week", "day")
 _WORD = re.compile(r"\w+")
 
@@ -45,7 +46,7 @@ def numbers_of(cells: Any, column: str) -> Tensor:
 
 def _number_of(cell: Any, column: str) -> float:
     try:
-        return float(cell) if cell else math.nan
+        return float(TRUTHS.get(str(cell).lower(), cell)) if cell else math.nan
     except (TypeError, ValueError):
         remedy = "Correct that cell, or name the column in categorical= or text=."
         raise DataError(f"column {column!r} is taken for numbers and holds {str(cell)[:40]!r}. {remedy}") from None

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchflow import arguments
 from torchflow.data.dataset import Dataset
 from torchflow.data.fields import training_parts
+from torchflow.data.readers.cells import Growing
 from torchflow.data.readers.columns import MOMENT
 from torchflow.data.readers.schema import checked_dtype, names_of
 from torchflow.data.table_cells import CYCLES
@@ -108,32 +109,36 @@ class TableEncoder:
         """
         learners: dict[str, Learner] = {}
         targets: dict[str, Learner] = {}
+        kinds = _kinds_in(train)
         for first, batch in training_parts(train, None, "TableEncoder"):
             if not learners and not targets:
-                learners, targets = self._learners(batch, train)
+                learners, targets = self._learners(batch, train, kinds)
             for name, learner in (*learners.items(), *targets.items()):
-                learner.learn(batch[name], first)
+                truths = kinds.get(name) == "truth" and name in targets
+                learner.learn([cell.capitalize() for cell in batch[name]] if truths else batch[name], first)
         parts = tuple(learner.fitted(self._choices) for learner in learners.values())
         return TableEncoding(parts, self._fitted_target(targets), self._embed, self._dtype)
 
-    def _learners(self, batch: object, train: Dataset[Any]) -> tuple[dict[str, Learner], dict[str, Learner]]:
+    def _learners(
+        self, batch: object, train: Dataset[Any], kinds: Mapping[str, str | None]
+    ) -> tuple[dict[str, Learner], dict[str, Learner]]:
         """Return what learns from each column, in the table's order, and what learns from the targets."""
         if not isinstance(batch, Mapping):
             raise DataError(f"TableEncoder needs rows, dicts of cells by column, got {arguments.shown(type(batch))}. {ROWS}")
         fields = {} if train.schema is None else {field.name: field for field in train.schema.fields}
-        dates = {name for name, field in fields.items() if field.unit == MOMENT}
+        dates = {name for name, field in fields.items() if field.unit == MOMENT or kinds.get(name) == "date"}
         named = [name for names in (self._target, *self._roles.values(), self._missing) for name in names]
         for name in filter(None, named):
             _refuse_missing(name, batch)
         roles = {name: role for role, names in self._roles.items() for name in names}
         for name, cells in batch.items():
-            kind = "datetime" if name in dates else "numeric" if isinstance(cells, Tensor) else "categorical"
+            kind = "datetime" if name in dates else "numeric" if isinstance(cells, Tensor) or name in kinds else "categorical"
             if name not in roles and name not in self._target and kind not in self._roles:
                 roles[name] = kind
         chosen = {name: roles[name] for name in batch if name in roles}
         if not chosen:
             raise DataError("no column is left to learn from. Name at least one in numeric=, categorical=, datetime= or text=.")
-        return {name: self._learner(name, role) for name, role in chosen.items()}, self._targets(batch)
+        return {name: self._learner(name, role) for name, role in chosen.items()}, self._targets(batch, kinds)
 
     def _learner(self, name: str, role: str) -> Learner:
         rule = self._missing.get(name, self._missing[""])
@@ -141,9 +146,10 @@ class TableEncoder:
             return LevelCounts(name, rule)
         return WordCounts(name, rule) if role == "text" else Moments(name, rule, dates=role == "datetime")
 
-    def _targets(self, batch: Mapping[str, Any]) -> dict[str, Learner]:
+    def _targets(self, batch: Mapping[str, Any], kinds: Mapping[str, str | None]) -> dict[str, Learner]:
         """Return what learns from the targets: classes, or numbers."""
-        cells = [batch[name] for name in self._target]
+        numbers = [name for name in self._target if kinds.get(name) in ("whole", "number")]
+        cells = [batch[name] for name in self._target if name not in numbers]
         named = any(not isinstance(values, Tensor) or values.dtype == torch.bool for values in cells)
         if (named if self._classes is None else self._classes) and self._target:
             if len(self._target) > 1:
@@ -165,6 +171,24 @@ class TableEncoder:
             if isinstance(learner, Moments)
         ]
         return Amounts(tuple(targets), tuple(mean for mean, _ in scales), tuple(std for _, std in scales))
+
+
+def _kinds_in(train: Dataset[Any]) -> dict[str, str | None]:
+    """Return the columns of texts whose cells in the training split are all numbers or dates, with their kind.
+
+    A cell of another split may have made them texts; what is learnt must not depend on it.
+    """
+    schema = train.schema if isinstance(train, Dataset) else None  # what is none is refused where it is read
+    fields = () if schema is None else schema.fields
+    columns = {field.name: Growing(frozenset({""})) for field in fields if field.guessed}
+    for _, batch in training_parts(train, None, "TableEncoder") if columns else ():
+        columns = {name: column for name, column in columns.items() if isinstance(batch, Mapping) and name in batch}
+        for name, column in columns.items():
+            column.extend(batch[name])
+        columns = {name: column for name, column in columns.items() if column.kind != "text"}
+        if not columns:
+            break
+    return {name: column.kind for name, column in columns.items()}
 
 
 def _role(role: str, names: object) -> tuple[str, ...]:

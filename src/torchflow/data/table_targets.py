@@ -69,6 +69,10 @@ class Amounts:
         return {"kind": "amounts", "columns": list(self.columns), "means": list(self.means), "stds": list(self.stds)}
 
 
+TRUTH_CLASSES = frozenset({"False", "True"})
+"""The classes of a target of truth values."""
+
+
 @dataclass(frozen=True)
 class Classes:
     """A target of classes.
@@ -97,6 +101,8 @@ class Classes:
             DataError: A gap, or a class that the training split did not have.
         """
         known, texts = self._indices, texts_of(batch[self.column], self.column)
+        if known.keys() <= TRUTH_CLASSES:  # a file in which other cells are no truth values has them as it spells them
+            texts = [text.capitalize() for text in texts]
         indices = torch.tensor([known.get(text, -1) for text in texts], dtype=torch.int64)
         if bool((indices < 0).any()):
             refuse_gaps_in_target(torch.tensor([text == "" for text in texts]), self.column)

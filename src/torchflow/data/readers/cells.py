@@ -72,6 +72,11 @@ class Growing:
             values = whole
         self._chunks.append(values)
 
+    @property
+    def kind(self) -> str | None:
+        """What the cells so far are: truth, whole, number, date or text; None where all are gaps."""
+        return self._kind
+
     def column(self) -> tuple[Column, bool]:
         """Return the column, and whether it holds dates; ``incomplete`` is to be asked first."""
         if self._kind == "text":

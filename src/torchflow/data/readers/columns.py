@@ -64,14 +64,15 @@ class Table(Source):
         columns: By name, all of one length.
         lineage: The factory's name.
         moments: The names of the columns that hold dates.
+        guessed: Whether columns are texts because of some of their cells, and not because somebody said so.
     """
 
     random = foreign = False
     columnar = True
 
-    def __init__(self, columns: Mapping[str, Column], lineage: str, moments: Iterable[str] = ()) -> None:
+    def __init__(self, columns: Mapping[str, Column], lineage: str, moments: Iterable[str] = (), guessed: bool = False) -> None:
         self.columns = dict(columns)
-        self.schema = schema_of_rows(self.columns, set(moments))
+        self.schema = schema_of_rows(self.columns, set(moments), guessed)
         self._lineage = lineage
         self._length = len(next(iter(self.columns.values())))
 
@@ -97,11 +98,13 @@ class Table(Source):
         return rows(self.batch(indices, draw), len(indices))
 
 
-def schema_of_rows(columns: Mapping[str, Column], moments: set[str]) -> Schema:
+def schema_of_rows(columns: Mapping[str, Column], moments: set[str], guessed: bool = False) -> Schema:
     """Return the schema of samples that are dicts of cells: one field a column."""
     return Schema(
         tuple(
-            Field(name, (), None if isinstance(column, Text) else column.dtype, MOMENT if name in moments else None)
+            Field(name, (), guessed=guessed)
+            if isinstance(column, Text)
+            else Field(name, (), column.dtype, MOMENT if name in moments else None)
             for name, column in columns.items()
         )
     )

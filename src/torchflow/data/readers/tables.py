@@ -98,7 +98,7 @@ def from_csv(
     table = open_text_table(file, delimiter, max_bytes, max_columns)
     if target is None:
         columns, moments = _columns(table, features, _checked_gaps(gaps))
-        return Dataset(Table(columns, "from_csv", moments))
+        return Dataset(Table(columns, "from_csv", moments, guessed=True))
     schema = schema_of(str(file), table.names, target, features, hint=table.delimiter_hint, dtype=kind)
     wanted = [table.names.index(name) for name in (*schema.features, *schema.target)]
     numbers = _numbers(table, wanted)
