@@ -158,7 +158,7 @@ def test_no_cell_of_a_file_outside_the_training_split_changes_the_encoder(
 
     target = st.one_of(*(WRITTEN[kind] for kind in TARGETS))  # without gaps, which no target may have
     cell = st.one_of(*WRITTEN.values(), st.just(""))
-    rest = st.lists(st.tuples(cell, cell, target), min_size=1, max_size=3)
+    rest: st.SearchStrategy[list[tuple[str, ...]]] = st.lists(st.tuples(cell, cell, target), min_size=1, max_size=3)
     assert fitted("one.csv", draw.draw(rest)) == fitted("other.csv", draw.draw(rest))
 
 
