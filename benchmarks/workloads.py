@@ -24,6 +24,8 @@ from torchflow.randomness import Keys
 
 ROWS_OF_A_CHECK = 4_096
 SEED = 0
+RATES = {"W1": 0.002, "W2": 1e-3, "W3": 0.003, "W4": 1e-3}
+"""The learning rates, for whoever has optimizers of their own."""
 
 
 @dataclass(frozen=True)
@@ -125,15 +127,15 @@ def _convolutions() -> nn.Module:
 
 
 def _sgd(**choices: bool) -> Callable[[nn.Module], Optimizer]:
-    return lambda model: torch.optim.SGD(model.parameters(), lr=0.002, **choices)
+    return lambda model: torch.optim.SGD(model.parameters(), lr=RATES["W1"], **choices)
 
 
 def _adam(model: nn.Module) -> Optimizer:
-    return torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    return torch.optim.Adam(model.parameters(), lr=RATES["W2"], fused=True)
 
 
 def _momentum(**choices: bool) -> Callable[[nn.Module], Optimizer]:
-    return lambda model: torch.optim.SGD(model.parameters(), lr=0.003, momentum=0.9, **choices)
+    return lambda model: torch.optim.SGD(model.parameters(), lr=RATES["W3"], momentum=0.9, **choices)
 
 
 def regression(model: Callable[[], nn.Module], updates: int, batch: int, *, rows: int | None = None) -> Workload:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.gate import Gate
-from benchmarks.workloads import Workload
+from benchmarks.workloads import RATES, Workload
 
 Tree = Any
 
@@ -70,7 +70,7 @@ def _forward(name: str, parameters: Tree, inputs: Any) -> Any:
 
 def _update(workload: Workload) -> Any:
     """Return one update: parameters, optimizer state, inputs and targets to new ones and the loss."""
-    name = workload.name
+    name, rate = workload.name, RATES[workload.name]
 
     def loss_of(parameters: Tree, inputs: Any, targets: Any) -> Any:
         predictions = _forward(name, parameters, inputs)
@@ -82,15 +82,15 @@ def _update(workload: Workload) -> Any:
         loss, gradients = jax.value_and_grad(loss_of)(parameters, inputs, targets)
         count, means, squares = state
         if name == "W1":
-            return jax.tree.map(lambda p, g: p - 0.002 * g, parameters, gradients), state, loss
+            return jax.tree.map(lambda p, g: p - rate * g, parameters, gradients), state, loss
         if name == "W3":
             means = jax.tree.map(lambda m, g: 0.9 * m + g, means, gradients)
-            return jax.tree.map(lambda p, m: p - 0.03 * m, parameters, means), (count, means, squares), loss
+            return jax.tree.map(lambda p, m: p - rate * m, parameters, means), (count, means, squares), loss
         count = count + 1
         means = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, means, gradients)
         squares = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, squares, gradients)
         first, second = 1 - 0.9**count, jnp.sqrt(1 - 0.999**count)
-        moved = jax.tree.map(lambda p, m, v: p - 1e-3 / first * m / (jnp.sqrt(v) / second + 1e-8), parameters, means, squares)
+        moved = jax.tree.map(lambda p, m, v: p - rate / first * m / (jnp.sqrt(v) / second + 1e-8), parameters, means, squares)
         return moved, (count, means, squares), loss
 
     return update

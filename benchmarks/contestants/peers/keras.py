@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.contestants.peers.loading import train_loader, valid_loader
 from benchmarks.gate import Gate
-from benchmarks.workloads import Workload
+from benchmarks.workloads import RATES, Workload
 
 
 class Turns(keras.callbacks.Callback):
@@ -36,9 +36,9 @@ def train(workload: Workload, gate: Gate) -> None:
     keras.config.set_image_data_format("channels_first")
     model = _translated(workload)
     optimizer = (
-        keras.optimizers.Adam(1e-3, epsilon=1e-8)
+        keras.optimizers.Adam(RATES[workload.name], epsilon=1e-8)
         if workload.name in ("W2", "W4")
-        else keras.optimizers.SGD(*((0.03, 0.9) if workload.name == "W3" else (0.002,)))
+        else keras.optimizers.SGD(RATES[workload.name], 0.9 if workload.name == "W3" else 0.0)
     )
     classes = workload.name == "W3"
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True) if classes else "mse"
