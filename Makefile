@@ -34,7 +34,7 @@ example: $(VENV)/.example-installed  ## Train the reference example, print a rep
 
 gallery: $(VENV)/.examples-installed  ## Run every example, and put its picture into the documentation
 	@for example in examples/*.py; do echo "$$example"; $(BIN)/python "$$example" || exit 1; done
-	@for picture in out/*.png; do if [ -f "examples/$$(basename "$$picture" .png).py" ]; then cp "$$picture" docs/_static/; fi; done
+	@for picture in out/*.png; do if [ -f "examples/$$(basename "$$picture" .png).py" ] || [ "$${picture#out/plots_}" != "$$picture" ]; then cp "$$picture" docs/_static/; fi; done
 
 test: lint types docs pytest  ## Run every check
 

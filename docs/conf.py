@@ -54,14 +54,14 @@ nitpick_ignore_regex = [
         "py:.*",
         r"(torchflow\.)?(\w+\.)*(Source|Frame|ArrowStream|Part|Amounts|Classes|FileSystem|Keys|Choices|Scheduling|Averages|Saver|Alarm|Hook)",
     ),
-    ("py:.*", r"(torchflow\.)?(\w+\.)*(Labelling|Tokens|Bucketing)"),
+    ("py:.*", r"(torchflow\.)?(\w+\.)*(Labelling|Tokens|Bucketing|Numbers|Labels)"),
     ("py:.*", r"optional"),
 ]
 
 PUBLIC = {
     **{name: f"torchflow.errors.{name}" for name, value in vars(errors).items() if isinstance(value, type)},
     **{name: f"torchflow.data.{name}" for name in data.__all__},
-    **{name: f"torchflow.{name}" for name in torchflow.__all__ if name not in ("data", "errors", "events", "metrics")},
+    **{name: f"torchflow.{name}" for name in torchflow.__all__ if name not in ("data", "errors", "events", "metrics", "plots")},
 }
 
 

@@ -239,3 +239,14 @@ def test_a_character_model_beats_counting_pairs_within_an_epoch(tmp_path: Path) 
     assert bits["network"] < bits["counted pairs"] < bits["counted characters"]
     assert "The network goes on from 'The ':" in done.stdout
     assert (tmp_path / "out" / "characters.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_example_of_plots_draws_five_figures(tmp_path: Path) -> None:
+    done = run(tmp_path, "plots.py")
+    assert done.returncode == 0, done.stderr
+    drawn = {path.name: path.read_bytes()[:4] for path in (tmp_path / "out").glob("*.png")}
+    names = ("compare", "confusion", "history", "regression", "residuals")
+    assert drawn == {f"plots_{name}.png": b"\x89PNG" for name in names}
+    found = re.search(r"accuracy (0\.\d+) of a linear model", done.stdout)
+    assert found
+    assert float(found[1]) > 0.9

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
 
-from torchflow import plots
+from torchflow import Result, plots
 from torchflow.callbacks import History
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
 from torchflow.events import EpochEnded, Validated
@@ -149,3 +152,93 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
     assert str(raised.value) == (
         "plots need matplotlib, which is not installed: pip install 'torchflow-train[plot]'. history.to_csv does without."
     )
+
+
+def result(history: History, reason: str) -> Result[nn.Module]:
+    return Result(nn.Identity(), reason, history, Progress(len(history), 0, 4 * len(history), 0, 0))
+
+
+def test_the_end_of_a_result_is_marked_and_explained() -> None:
+    history = measured([1.0, 0.8, 0.6], [1.1, 0.9, 1.0], valid_accuracy=[0.1, 0.2, 0.3])
+    figure = plots.history(
+        result(history, "valid/loss has not\nimproved, which costs $5 and $6"), names=["valid/loss", "valid/accuracy"]
+    )
+    assert figure.get_supxlabel() == "ended after epoch 3: valid/loss has not improved, which costs $5 and $6"
+    for axis in figure.axes:
+        assert labels(axis)[-1] == "end"
+        assert list(axis.lines[-1].get_xdata()) == [3.0, 3.0]  # type: ignore[arg-type]
+    assert plots.history(history).get_supxlabel() == ""
+
+
+def test_a_long_reason_stays_below_the_panel_and_inside_the_figure() -> None:
+    figure = plots.history(result(measured([1.0, 0.8], [1.1, 0.9]), "it went on and on until it ended " * 9))
+    figure.draw_without_rendering()
+    (axis,), (reason,) = figure.axes, figure.texts  # the only text that is the figure's own
+    box = reason.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+    assert not box.overlaps(axis.xaxis.label.get_window_extent())
+
+
+CURVES = st.lists(st.floats(-5, 5), min_size=1, max_size=8)
+
+
+@given(st.lists(CURVES, min_size=1, max_size=9), st.sampled_from(["min", "max"]))
+@settings(max_examples=15, deadline=None)
+def test_the_best_of_each_run_is_that_of_its_history(curves: list[list[float]], mode: Any) -> None:
+    runs = {f"run {number}": measured(curve, curve) for number, curve in enumerate(curves)}
+    (axis,) = plots.compare(runs, mode=mode).axes
+    best = {name: history.best("valid/loss", mode) for name, history in runs.items()}
+    assert labels(axis) == [f"{name}: {found.value:.4g} at epoch {found.epoch + 1}" for name, found in best.items()]
+    stars = [line for line in axis.lines if line.get_marker() == "*"]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in stars] == [  # type: ignore[index]
+        (found.epoch + 1, found.value) for found in best.values()
+    ]
+    curves_drawn = [line for line in axis.lines if line.get_marker() != "*"]
+    assert len({(str(line._dash_pattern), line.get_marker()) for line in curves_drawn}) == len(runs)  # type: ignore[attr-defined]
+
+
+def test_runs_and_results_are_compared_by_updates_where_one_has_no_epoch() -> None:
+    short = History()
+    short.on_validation_end(RUN, Validated(Progress(0, 10, 10, 10), {"valid/loss": 0.5}))
+    (axis,) = plots.compare({"whole": result(measured([1.0, 1.0], [0.9, 0.7]), "done"), "part": short}).axes
+    assert axis.get_xlabel() == "updates"
+    assert labels(axis) == ["whole: 0.7 at update 8", "part: 0.5 at update 10"]
+
+
+def test_a_run_that_was_never_finite_has_no_star() -> None:
+    (axis,) = plots.compare({"lost": measured([1.0], [math.nan])}).axes
+    assert labels(axis) == ["lost: never finite"]
+    assert [line for line in axis.lines if line.get_marker() == "*"] == []
+
+
+def test_no_two_labels_of_a_comparison_overlap(tmp_path: Path) -> None:
+    runs = {
+        f"a run with a name of some length, number {number}, " + "x" * 20 * number: measured([1.0], [0.5]) for number in range(8)
+    }
+    figure = plots.compare(runs, tmp_path / "compare.png")
+    figure.draw_without_rendering()
+    (axis,) = figure.axes
+    legend = axis.get_legend()
+    assert legend is not None
+    boxes = [text.get_window_extent() for text in legend.get_texts()]
+    assert not [1 for i, box in enumerate(boxes) for other in boxes[i + 1 :] if box.overlaps(other)]
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 for box in boxes)
+    assert not legend.get_window_extent().overlaps(axis.get_window_extent().padded(-1.0))
+    assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    history: Any = measured([1.0], [1.0])
+    with pytest.raises(ArgumentTypeError, match=r"runs must be a mapping such as \{'small': result, 'large': other\}, got History"):
+        plots.compare(history)
+    with pytest.raises(ArgumentValueError, match="runs is empty"):
+        plots.compare({})
+    with pytest.raises(ArgumentTypeError, match=r"runs\['a'\] must be a History or a Result of fit, got 3"):
+        plots.compare({"a": 3})  # type: ignore[dict-item]
+    with pytest.raises(ArgumentValueError, match="run 'b' has no metric 'valid/loss'; there are: none yet"):
+        plots.compare({"a": history, "b": History()})
+    with pytest.raises(ArgumentValueError, match="mode must be one of 'min', 'max', got 'least'"):
+        plots.compare({"a": history}, mode="least")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentTypeError, match=r"history must be a History or a Result of fit, got \[1\.0\]"):
+        plots.history([1.0])  # type: ignore[arg-type]

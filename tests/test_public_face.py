@@ -50,6 +50,7 @@ FACE = [
     "load",
     "load_model",
     "metrics",
+    "plots",
     "save",
     "save_model",
     "supervised",
@@ -139,7 +140,7 @@ def test_every_public_name_is_there_and_says_what_it_is(module: ModuleType, name
 @pytest.mark.parametrize(("module", "name"), PUBLIC, ids=IDS)
 def test_every_public_name_has_its_place_in_the_documentation(module: ModuleType, name: str) -> None:
     pages = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.rst"))
-    whole_modules = {"augment", "errors", "data", "metrics"}
+    whole_modules = {"augment", "errors", "data", "metrics", "plots"}
     by_module = module is errors and ".. automodule:: torchflow.errors" in pages
     assert by_module or name in whole_modules or re.search(rf"^\.\. auto\w+:: {name}$", pages, re.MULTILINE)
 

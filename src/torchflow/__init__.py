@@ -38,6 +38,7 @@ from torchflow.trainer import Result, Trainer
 from torchflow.updates import Updates
 
 if TYPE_CHECKING:
+    from torchflow import plots
     from torchflow.callbacks.early_stopping import EarlyStopping
     from torchflow.checkpoint import load_model, save_model
     from torchflow.checkpoint.foreign import import_torch
@@ -48,6 +49,7 @@ __getattr__ = importing(
         "torchflow.callbacks.early_stopping": ("EarlyStopping",),
         "torchflow.checkpoint": ("load_model", "save_model"),
         "torchflow.checkpoint.foreign": ("import_torch",),
+        "torchflow.plots": (),
     },
 )
 
@@ -87,6 +89,7 @@ __all__ = [
     "load",
     "load_model",
     "metrics",
+    "plots",
     "save",
     "save_model",
     "supervised",
