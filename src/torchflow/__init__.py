@@ -42,6 +42,13 @@ if TYPE_CHECKING:
     from torchflow.callbacks.early_stopping import EarlyStopping
     from torchflow.checkpoint import load_model, save_model
     from torchflow.checkpoint.foreign import import_torch
+    from torchflow.cross_validation import CrossValidation, Fold, cross_validate
+    from torchflow.finding_batch import BatchSizes, find_batch_size
+    from torchflow.finding_rate import find_learning_rate
+    from torchflow.range_test import LearningRates
+    from torchflow.rehearsal import Rehearsal
+    from torchflow.run_plan import RunPlan
+    from torchflow.summarizing import Layer, Summary, summary
 
 __getattr__ = importing(
     __name__,
@@ -49,15 +56,24 @@ __getattr__ = importing(
         "torchflow.callbacks.early_stopping": ("EarlyStopping",),
         "torchflow.checkpoint": ("load_model", "save_model"),
         "torchflow.checkpoint.foreign": ("import_torch",),
+        "torchflow.cross_validation": ("CrossValidation", "Fold", "cross_validate"),
+        "torchflow.finding_batch": ("BatchSizes", "find_batch_size"),
+        "torchflow.finding_rate": ("find_learning_rate",),
         "torchflow.plots": (),
+        "torchflow.range_test": ("LearningRates",),
+        "torchflow.rehearsal": ("Rehearsal",),
+        "torchflow.run_plan": ("RunPlan",),
+        "torchflow.summarizing": ("Layer", "Summary", "summary"),
     },
 )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BatchSizes",
     "Callback",
     "Checkpoints",
+    "CrossValidation",
     "EarlyStopping",
     "EpochEnded",
     "EpochStarted",
@@ -65,26 +81,35 @@ __all__ = [
     "Every",
     "Failed",
     "Finished",
+    "Fold",
     "Gradients",
     "History",
+    "Layer",
+    "LearningRates",
     "Outputs",
     "Plan",
     "Progress",
     "ProgressBar",
+    "Rehearsal",
     "Result",
     "Resume",
     "Run",
+    "RunPlan",
     "Schedule",
     "Started",
     "Step",
     "Stepped",
     "Stop",
+    "Summary",
     "Trainer",
     "Updates",
     "Validated",
+    "cross_validate",
     "data",
     "errors",
     "events",
+    "find_batch_size",
+    "find_learning_rate",
     "import_torch",
     "load",
     "load_model",
@@ -92,6 +117,7 @@ __all__ = [
     "plots",
     "save",
     "save_model",
+    "summary",
     "supervised",
     "update",
 ]

@@ -121,6 +121,12 @@ def seed_torch(number: int, device: torch.device | None = None) -> None:
         _accelerator(device).manual_seed(number & 0x7FFFFFFFFFFFFFFF)
 
 
+def torch_state(device: torch.device | None = None) -> list[torch.Tensor]:
+    """Return the states of torch's CPU generator and of that of ``device``."""
+    states = [torch.default_generator.get_state()]
+    return states if device is None or device.type == "cpu" else [*states, _accelerator(device).get_rng_state()]
+
+
 def _seed_python(number: int) -> None:
     np.random.seed(number & _MASK32)
     random.seed(number)

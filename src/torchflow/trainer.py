@@ -7,9 +7,9 @@ import copy
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic, Unpack
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from torchflow import arguments, building, interruption
 from torchflow.callbacks.checkpoints import Checkpoints
 from torchflow.callbacks.history import History, history_of
 from torchflow.callbacks.progress_bar import ProgressBar
+from torchflow.copies import copied, generators_kept, refuse_iterators
 from torchflow.data.batches import Batches
 from torchflow.data.bucketing import Bucketed
 from torchflow.data.reading import Reading
@@ -31,14 +32,19 @@ from torchflow.hooks import Callback, load_callback_state
 from torchflow.intervals import Every, Progress
 from torchflow.limits import Limits, plan_of
 from torchflow.loop import events
+from torchflow.options import FitOptions, limits_of, reading_of, refuse_unknown
 from torchflow.precision import check_precision
-from torchflow.randomness import Keys
+from torchflow.randomness import Keys, key, preserved
 from torchflow.run import Choices, Run
 from torchflow.saving import Resume, identity, schedule_identity
 from torchflow.schedule import Schedule, SchedulerRecipe
 from torchflow.step import Outputs, Step
 from torchflow.types import B, Data, M, OptimizerRecipe
 from torchflow.updates import Updates
+
+if TYPE_CHECKING:
+    from torchflow.rehearsal import Rehearsal
+    from torchflow.run_plan import RunPlan
 
 NONFINITE = ("raise", "skip")
 
@@ -200,9 +206,7 @@ class Trainer(Generic[M, B]):
             NonFiniteError: A loss or a gradient is NaN or infinite.
             StepError: The step returned something that cannot be trained on.
         """
-        limits = Limits(epochs, max_updates, max_seconds)
-        if epochs is None and max_updates is None and max_seconds is None:
-            raise ArgumentTypeError("fit needs to know when to end. Pass epochs=10, max_updates=1000 or max_seconds=600.")
+        limits = limits_of("fit", {"epochs": epochs, "max_updates": max_updates, "max_seconds": max_seconds})
         going_on = self._checked_resume(resume)
         reading = Reading(batch_size, shuffle, last_batch, workers, collate)
         run = self._start(model, train, reading, validation=validation, validate=validate, limits=limits)
@@ -310,6 +314,71 @@ class Trainer(Generic[M, B]):
         finally:
             batches.close()
 
+    def plan(self, model: M | Callable[[], M], train: Data[B], **options: Unpack[FitOptions]) -> RunPlan:
+        """Say what :meth:`fit` would do with these arguments, when, and what it would take; nothing is changed.
+
+        Four updates and a batch of each validation are made on copies, and measured; callbacks are named and not called.
+
+        Args:
+            model: The model, or its recipe.
+            train: The training data; no iterator, which would be used up.
+            options: As :meth:`fit` takes them.
+
+        Returns:
+            Every moment of the run, its memory and its time; the ``repr`` says it in words.
+
+        Raises:
+            ArgumentTypeError: As :meth:`fit`, or something cannot be copied.
+            ArgumentValueError, DataError, NonFiniteError, StepError: As :meth:`fit`.
+        """
+        from torchflow.planning import planned  # noqa: PLC0415  (a run does without)
+
+        with self._trial("plan", model, train, options) as (run, limits):
+            if self._checkpoints is not None:
+                self._checkpoints.check(run)
+            return planned(run, limits, None if self._checkpoints is None else self._checkpoints.every)
+
+    def rehearse(self, model: M | Callable[[], M], train: Data[B], **options: Unpack[FitOptions]) -> Rehearsal:
+        """Go once through all that :meth:`fit` would do with these arguments, on copies and in a temporary folder.
+
+        Two updates, of the first and the last batches of an epoch; a validation of the first and last batch of each; a checkpoint, and a
+        second run that loads it and must be equal. Nothing is raised for what fails: the report says it. The callbacks are called, as
+        copies; what one of your own writes elsewhere, it writes.
+
+        Args:
+            model: The model, or its recipe.
+            train: The training data; no iterator, which would be used up.
+            options: As :meth:`fit` takes them.
+
+        Returns:
+            What worked and what failed; ``rehearsal.ok``, and ``rehearsal.raise_for_failure()``.
+
+        Raises:
+            ArgumentTypeError: An argument has a name that ``fit`` does not know.
+        """
+        from torchflow.rehearsal import rehearsed  # noqa: PLC0415  (a run does without)
+
+        refuse_unknown("rehearse", options, FitOptions)
+        return rehearsed(lambda: self._trial("rehearse", model, train, options), self._checkpoints)
+
+    @contextlib.contextmanager
+    def _trial(self, verb: str, model: Any, train: Any, options: Mapping[str, Any]) -> Iterator[tuple[Run[M, B], Limits]]:
+        """Give a run on copies, and put back what reading and building draw from."""
+        refuse_unknown(verb, options, FitOptions)
+        limits, validation = limits_of(verb, options), building.named_validations(options.get("validation"))
+        self._checked_resume(options.get("resume", False))
+        refuse_iterators(train=train, **validation)
+        with preserved(self.choices.device), generators_kept(train, *validation.values()):
+            twin, copied_model = self._on_copies(model)
+            twin.choices = replace(self.choices, group=None)  # compiling would take longer than the trial
+            reading, chosen = reading_of(options), options.get("validate")
+            given = options.get("validation")
+            run = twin._start(copied_model, train, reading, validation=given, validate=chosen, limits=limits)
+            try:
+                yield run, limits
+            finally:
+                run.close()
+
     def _start(
         self, model: Any, train: Any, reading: Reading, *, validation: Any, validate: Every | None, limits: Limits | None
     ) -> Run[M, B]:
@@ -364,6 +433,28 @@ class Trainer(Generic[M, B]):
             self._checkpoints.reset()
             own["checkpoints"] = self._checkpoints
         return building.ordered({**self._callbacks, **own})
+
+    def _fold(self, number: int) -> Trainer[M, B]:
+        """Return this trainer under a seed of its own, with checkpoints in a folder of their own, for cross-validation."""
+        fold = copy.copy(self)
+        fold.choices = replace(self.choices, seed=key(self.choices.seed, "fold", number) >> 1)  # a seed has 63 bits
+        if self._checkpoints is not None:
+            fold._checkpoints = self._checkpoints.moved(self._checkpoints.folder / f"fold-{number}")
+        return fold
+
+    def _on_copies(self, model: Any) -> tuple[Trainer[M, B], Any]:
+        """Return a silent trainer that writes nothing, and a model: copies, with which a trial may do what it wants."""
+        twin = copy.copy(self)
+        model, twin.step, twin._optimizer, twin._scheduler, twin._update, twin._callbacks = copied(
+            model=model,
+            step=self.step,
+            optimizer=self._optimizer,
+            scheduler=self._scheduler,
+            update=self._update,
+            callbacks=self._callbacks,
+        )
+        twin._checkpoints, twin._progress = None, False
+        return twin, model
 
     def _for_evaluation(self, model: M, data: Any, purpose: str, reading: Reading) -> tuple[Batches[B], int]:
         if not isinstance(model, torch.nn.Module):

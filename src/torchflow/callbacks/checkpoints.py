@@ -85,6 +85,19 @@ class Checkpoints(Callback):
                 f"{', '.join(map(repr, run.validations)) or 'none'}. Pass validation=... to fit."
             )
 
+    def moved(self, folder: str | os.PathLike[str]) -> Checkpoints:
+        """Return checkpoints of the same rules in another folder."""
+        return Checkpoints(
+            folder,
+            every=self.every,
+            keep=self.keep,
+            best=self.best,
+            mode=self.mode,
+            on_exception=self.save_on_exception,
+            background=self.background,
+            on_error=self.on_error,
+        )
+
     def reset(self) -> None:
         """Forget an earlier run."""
         self._best_value = self._best_step = self._published = None

@@ -9,5 +9,6 @@ from __future__ import annotations
 from torchflow.plots.curves import compare, history
 from torchflow.plots.labels import confusion
 from torchflow.plots.predictions import regression, residuals
+from torchflow.plots.rates import learning_rates
 
-__all__ = ["compare", "confusion", "history", "regression", "residuals"]
+__all__ = ["compare", "confusion", "history", "learning_rates", "regression", "residuals"]

@@ -1,0 +1,245 @@
+"""A rehearsal: everything that a run does, once, on copies and in a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from torchflow.callbacks.checkpoints import Checkpoints
+from torchflow.data.excerpts import Excerpt
+from torchflow.errors import CheckpointError
+from torchflow.evaluation import evaluate_batches
+from torchflow.events import Stepped, Validated
+from torchflow.hooks import Reactions
+from torchflow.intervals import Alarm, Every
+from torchflow.limits import Limits
+from torchflow.loop import events
+from torchflow.run import Run
+from torchflow.saving import Resume
+from torchflow.text_table import counted, in_bytes, in_seconds
+from torchflow.tree import leaves_with_paths
+
+Trial: TypeAlias = Callable[[], AbstractContextManager[tuple[Run[Any, Any], Limits]]]
+"""What gives a fresh run on copies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One part of a rehearsal.
+
+    Attributes:
+        name: What was done.
+        seconds: How long it took.
+        found: What there is to say of it; empty where it failed.
+        error: What was raised, or None.
+    """
+
+    name: str
+    seconds: float
+    found: str
+    error: Exception | None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Rehearsal:
+    """What :meth:`torchflow.Trainer.rehearse` returns; its ``repr`` is a line for each act.
+
+    Attributes:
+        acts: What was tried, in order.
+    """
+
+    acts: tuple[Act, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed."""
+        return all(act.error is None for act in self.acts)
+
+    @property
+    def errors(self) -> tuple[Exception, ...]:
+        """What failed, in order."""
+        return tuple(act.error for act in self.acts if act.error is not None)
+
+    def raise_for_failure(self) -> None:
+        """Raise the first error, where there is one."""
+        for error in self.errors:
+            raise error
+
+    def __repr__(self) -> str:
+        lines = []
+        for act in self.acts:
+            said = act.found if act.error is None else f"{type(act.error).__name__}: {act.error}"
+            lines.append(f"{'ok  ' if act.error is None else 'FAIL'}  {act.name} ({in_seconds(act.seconds)}): {said}")
+        return "\n".join(lines)
+
+
+def rehearsed(trial: Trial, checkpoints: Checkpoints | None) -> Rehearsal:
+    """Go through the acts of a run.
+
+    Args:
+        trial: Gives a fresh run on copies, as often as it is asked.
+        checkpoints: The checkpoints of the trainer, or None.
+    """
+    acts: list[Act] = []
+    with tempfile.TemporaryDirectory(prefix="torchflow-rehearsal-") as folder:
+        stage = _Stage(acts, trial, checkpoints, Path(folder) / "run")
+        state = stage.train()
+        if state is not None:
+            stage.load(state)
+        elif acts[0].error is None:
+            stage.validate()  # the training did not come so far
+    if checkpoints is not None:
+        stage.look(checkpoints.folder)
+    return Rehearsal(tuple(acts))
+
+
+class _Noted:
+    """Saves as a trainer's checkpoints do, and notes the state that was saved last: callbacks may change the run after it."""
+
+    def __init__(self, rules: Checkpoints) -> None:
+        self.start, self.boundary, self.rescue, self.close = rules.start, rules.boundary, rules.rescue, rules.close
+        self.last: dict[str, Any] | None = None
+        self._rules = rules
+
+    def finish(self, run: Run[Any, Any]) -> None:
+        """Publish the state at the end."""
+        self._rules.finish(run)
+        self.last = _kept(run.state())
+
+
+class _Stage:
+    """Where the acts are played: each notes how it went.
+
+    Args:
+        acts: Where they are noted.
+        trial: Gives a fresh run on copies.
+        checkpoints: The trainer's own, or None.
+        folder: A folder for a rehearsal's checkpoints.
+    """
+
+    def __init__(self, acts: list[Act], trial: Trial, checkpoints: Checkpoints | None, folder: Path) -> None:
+        self._acts, self._trial, self._folder = acts, trial, folder
+        self._rules = (checkpoints or Checkpoints(folder)).moved(folder)
+        self._size = 0
+
+    def train(self) -> dict[str, Any] | None:
+        """Make two updates, a validation and the checkpoints; return the state at the end, or None where that failed."""
+        with self._run() as run:
+            if run is None:
+                return None
+            with self._act("two updates, a validation, a checkpoint") as say:
+                saver = self._saved_by(run, None)
+                happened = list(events(run, max_updates=2))
+                updates = sum(isinstance(event, Stepped) for event in happened)
+                say.append(counted(updates, "update"))
+                say.append(f"loss {[e.loss.item() for e in happened if isinstance(e, Stepped)][-1]:.4g}")
+                say += [
+                    f"{name} {value:.4g}" for e in happened[-3:] if isinstance(e, Validated) for name, value in e.metrics.items()
+                ]
+                self._size = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
+                return saver.last
+        return None
+
+    def validate(self) -> None:
+        """Look at every validation by itself."""
+        with self._trial() as (run, _):
+            for name, batches in run.validations.items():
+                with self._act(f"validation {name!r}") as say:
+                    metrics = evaluate_batches(run.step, run.model, Excerpt(batches, 1, 1), where=run.choices, key=0)
+                    say += [f"{metric} {value:.4g}" for metric, value in metrics.items()]
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Load the last checkpoint into a fresh run, which must be in the state of the first one."""
+        with self._trial() as (run, _), self._act("loading it into a fresh run") as say:
+            self._saved_by(run, Resume()).close()
+            different = _difference(state, _kept(run.state()))
+            if different is not None:
+                raise CheckpointError(
+                    f"{different} is not what was saved once a fresh run has loaded it. What state() returns and load_state() takes must be "
+                    "the same."
+                )
+            say.append(f"the same state, {in_bytes(self._size)} on the disk")
+
+    def look(self, folder: Path) -> None:
+        """Look whether the trainer's own folder can be written, without touching it."""
+        with self._act(f"the folder {folder}") as say:
+            above = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+            if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+                raise CheckpointError(f"{above} is no folder that can be written. Choose another one: Checkpoints('runs/name').")
+            free = shutil.disk_usage(above).free
+            if free < 2 * self._size:
+                raise CheckpointError(
+                    f"the disk of {above} has {in_bytes(free)} free, and checkpoints need {in_bytes(2 * self._size)}."
+                )
+            say.append(f"can be written, {in_bytes(free)} free")
+
+    @contextmanager
+    def _run(self) -> Iterator[Run[Any, Any] | None]:
+        """Give a run of two updates, or None where it could not be built."""
+        trial = None
+        with self._act("building the run") as say:
+            trial = self._trial()
+            run, _ = trial.__enter__()
+            say.append(f"{type(run.model).__name__}, {counted(sum(p.numel() for p in run.parameters), 'parameter')}")
+        if trial is None or self._acts[-1].error is not None:
+            yield None
+            return
+        try:
+            size = run.choices.accumulate
+            run.batches = Excerpt(run.batches, *((size, size) if run.batches.samples is not None else (2 * size, 0)))
+            run.validations = {name: Excerpt(batches, 1, 1) for name, batches in run.validations.items()}
+            run.validate, run.validation_alarm = Every(epochs=1), Alarm(Every(epochs=1))
+            yield run
+        finally:
+            if isinstance(run.saver, _Noted):
+                run.saver.close()
+            trial.__exit__(None, None, None)
+
+    def _saved_by(self, run: Run[Any, Any], resume: Resume | None) -> _Noted:
+        """Let a run save by the trainer's rules into the rehearsal's folder, or go on from there."""
+        rules = self._rules.moved(self._folder)
+        rules.check(run)
+        run.callbacks = {**run.callbacks, "checkpoints": rules}
+        run.reactions = Reactions(run.callbacks)
+        rules.open(run, resume)
+        run.saver = saver = _Noted(rules)
+        return saver
+
+    @contextmanager
+    def _act(self, name: str) -> Iterator[list[str]]:
+        """Note how a part went, and what it took."""
+        said: list[str] = []
+        error, began = None, time.perf_counter()
+        try:
+            yield said
+        except Exception as raised:
+            error = raised
+        self._acts.append(Act(name, time.perf_counter() - began, ", ".join(said), error))
+
+
+def _kept(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the leaves of a state by their path, so that nobody changes them."""
+    return {path: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf for path, leaf in leaves_with_paths(state)}
+
+
+def _difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
+    """Return the path of the first leaf that differs by as much as a bit."""
+    for path in one | other:
+        first, second = one.get(path), other.get(path)
+        if isinstance(first, Tensor) and isinstance(second, Tensor):
+            same = first.dtype == second.dtype and torch.equal(first.nan_to_num(), second.nan_to_num())
+        else:
+            same = path in one and path in other and repr(first) == repr(second)  # a NaN is equal to itself
+        if not same:
+            return path
+    return None
