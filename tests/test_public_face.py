@@ -19,6 +19,7 @@ from torchflow import callbacks, data, errors, metrics
 FACE = [
     "Callback",
     "Checkpoints",
+    "EMA",
     "EarlyStopping",
     "EpochEnded",
     "EpochStarted",
@@ -26,6 +27,7 @@ FACE = [
     "Every",
     "Failed",
     "Finished",
+    "Freeze",
     "Gradients",
     "History",
     "Outputs",
@@ -35,12 +37,14 @@ FACE = [
     "Result",
     "Resume",
     "Run",
+    "SWA",
     "Schedule",
     "Started",
     "Step",
     "Stepped",
     "Stop",
     "Trainer",
+    "Unfreeze",
     "Updates",
     "Validated",
     "data",
@@ -110,7 +114,22 @@ DATA_FACE = [
     "read_labels",
     "reverse_complement",
 ]
-CALLBACKS_FACE = ["Best", "Callback", "Checkpoints", "EarlyStopping", "History", "Judged", "ProgressBar", "Rule", "Stop", "judge"]
+CALLBACKS_FACE = [
+    "Best",
+    "Callback",
+    "Checkpoints",
+    "EMA",
+    "EarlyStopping",
+    "Freeze",
+    "History",
+    "Judged",
+    "ProgressBar",
+    "Rule",
+    "SWA",
+    "Stop",
+    "Unfreeze",
+    "judge",
+]
 DOCS = Path(__file__).parent.parent / "docs" / "api"
 ERRORS = sorted(name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, errors.TorchflowError))
 PUBLIC = [

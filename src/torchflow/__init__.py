@@ -39,12 +39,20 @@ from torchflow.updates import Updates
 
 if TYPE_CHECKING:
     from torchflow.callbacks.early_stopping import EarlyStopping
+    from torchflow.callbacks.ema import EMA
+    from torchflow.callbacks.freeze import Freeze
+    from torchflow.callbacks.swa import SWA
+    from torchflow.callbacks.unfreeze import Unfreeze
     from torchflow.checkpoint import load_model, save_model
     from torchflow.checkpoint.foreign import import_torch
 
 __getattr__ = importing(
     __name__,
     {
+        "torchflow.callbacks.unfreeze": ("Unfreeze",),
+        "torchflow.callbacks.swa": ("SWA",),
+        "torchflow.callbacks.freeze": ("Freeze",),
+        "torchflow.callbacks.ema": ("EMA",),
         "torchflow.callbacks.early_stopping": ("EarlyStopping",),
         "torchflow.checkpoint": ("load_model", "save_model"),
         "torchflow.checkpoint.foreign": ("import_torch",),
@@ -54,6 +62,8 @@ __getattr__ = importing(
 __version__ = "0.1.0"
 
 __all__ = [
+    "EMA",
+    "SWA",
     "Callback",
     "Checkpoints",
     "EarlyStopping",
@@ -63,6 +73,7 @@ __all__ = [
     "Every",
     "Failed",
     "Finished",
+    "Freeze",
     "Gradients",
     "History",
     "Outputs",
@@ -78,6 +89,7 @@ __all__ = [
     "Stepped",
     "Stop",
     "Trainer",
+    "Unfreeze",
     "Updates",
     "Validated",
     "data",
