@@ -9,7 +9,8 @@ from tests.small import HOOKS, Recorder, columns, line, raising, reacting, train
 from torchflow import Callback, Failed, Finished, Progress, Stop
 from torchflow.errors import ArgumentTypeError, CallbackError
 from torchflow.hooks import HOOKS as ALL
-from torchflow.hooks import NoSaver, Reactions
+from torchflow.hooks import Reactions
+from torchflow.saver import NoSaver
 
 
 class Fake:

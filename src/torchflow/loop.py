@@ -117,6 +117,7 @@ def _events(run: Run[Any, Any], limits: Limits) -> Generator[Event, None, None]:
     with run.session():
         try:
             run.list_parameters()
+            run.randomness.probe()  # between two calls the process had a random state of its own
             run.confirm_stop()
             yield _report(run, "on_fit_start", Started(run.progress, run.plan))
             run.saver.start(run)
@@ -193,15 +194,16 @@ def _boundary(run: Run[M, B], last: bool) -> Iterator[Event]:
 def _validate(run: Run[M, B]) -> Event:
     """Evaluate every validation dataset; training goes on as if nobody had looked."""
     values: dict[str, float] = {}
-    for name, batches in run.validations.items():
-        key = evaluation_key(run.keys, name, run.progress.updates)
-        metrics = evaluate_batches(run.step, run.model, batches, where=run.choices, key=key)
-        values |= {f"{name}/{metric}": value for metric, value in metrics.items()}
-    run.settled = False
-    run.validated_metrics = values
-    run.progress = run.progress._replace(validated=run.progress.updates)
-    run.step_schedulers(values)
-    return _report(run, "on_validation_end", Validated(run.progress, values))
+    with run.validating():
+        for name, batches in run.validations.items():
+            key = evaluation_key(run.keys, name, run.progress.updates)
+            metrics = evaluate_batches(run.step, run.model, batches, where=run.choices, key=key)
+            values |= {f"{name}/{metric}": value for metric, value in metrics.items()}
+        run.settled = False
+        run.validated_metrics = values
+        run.progress = run.progress._replace(validated=run.progress.updates)
+        run.step_schedulers(values)
+        return _report(run, "on_validation_end", Validated(run.progress, values))
 
 
 def _end_epoch(run: Run[Any, Any]) -> Event:

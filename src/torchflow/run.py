@@ -16,10 +16,11 @@ from torchflow.data.batches import Batches
 from torchflow.device import deterministic_algorithms
 from torchflow.errors import ArgumentValueError
 from torchflow.events import Plan, Stepped
-from torchflow.hooks import Callback, NoSaver, Reactions, Saver, Stop, callback_state, load_callback_state
+from torchflow.hooks import Callback, Reactions, Stop, callback_state, load_callback_state
 from torchflow.intervals import Alarm, Every, Progress
 from torchflow.precision import FiniteCheck, needs_closure
 from torchflow.randomness import ForwardStream, Keys, UpdateRandomness, generator, preserved
+from torchflow.saver import NoSaver, Saver
 from torchflow.schedule import Scheduling
 from torchflow.state import load_model_state, load_optimizer_state, model_state, optimizer_state
 from torchflow.step import Outputs, Step
@@ -174,6 +175,15 @@ class Run(Generic[M, B]):
             name, stop = self.stop
             if name in self.callbacks and not self.callbacks[name].confirms(stop):
                 self.stop = None
+
+    @contextlib.contextmanager
+    def validating(self) -> Iterator[None]:
+        """Hold the model as the callbacks that change the run want it validated."""
+        with contextlib.ExitStack() as held:
+            for callback in self.callbacks.values():
+                if callback.changes_run:
+                    held.enter_context(callback.validating(self))
+            yield
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:

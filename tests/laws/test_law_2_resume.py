@@ -21,15 +21,20 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR,
 
 from tests.laws.problems import OPTIMIZERS, LossSum, MovingAverage, copied, difference, dropout_network, table
 from torchflow import (
+    EMA,
+    SWA,
+    Callback,
     Checkpoints,
     EarlyStopping,
     Event,
     Every,
     Finished,
+    Freeze,
     Outputs,
     Run,
     Schedule,
     Trainer,
+    Unfreeze,
     data,
     events,
     load,
@@ -64,6 +69,18 @@ SCHEDULES: dict[str, Any] = {
 }
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:SWA averaged nothing")  # a run may stop before its first epoch ends
+
+CHANGING: dict[str, Callable[[], list[Callback]]] = {
+    "nothing": list,
+    "averages": lambda: [EMA(0.8, warm_up=True), SWA(Every(updates=2), every=Every(updates=3), apply=False)],
+    "averages of epochs": lambda: [SWA(validate=True), EMA(0.6, every=Every(samples=7), buffers="average", validate=False)],
+    "frozen": lambda: [Freeze("0", "*.bias"), EMA(0.9)],
+    "released": lambda: [Unfreeze(["1", "0"], every=Every(updates=3)), SWA(every=Every(updates=1), statistics=False)],
+    "released by epochs": lambda: [Unfreeze([["0", "1"]])],
+}
+
+
 @dataclass(frozen=True)
 class Setting:
     """A drawn training."""
@@ -78,6 +95,7 @@ class Setting:
     step: str
     patience: int
     seed: int
+    changing: str = "nothing"
 
     def trainer(self, checkpoints: Checkpoints | None = None) -> Trainer[nn.Module, Any]:
         step: Any = mixing_step
@@ -89,7 +107,12 @@ class Setting:
             scheduler=SCHEDULES[self.schedule],
             accumulate=self.accumulate,
             clip_norm=1.0,
-            callbacks=[EarlyStopping("valid/loss", patience=self.patience, restore_best=True), LossSum(), MovingAverage()],
+            callbacks=[
+                *CHANGING[self.changing](),
+                EarlyStopping("valid/loss", patience=self.patience, restore_best=True),
+                LossSum(),
+                MovingAverage(),
+            ],
             checkpoints=checkpoints,
             progress=False,
             seed=self.seed,
@@ -127,6 +150,7 @@ SETTINGS = st.builds(
     step=st.sampled_from(["supervised", "mixing"]),
     patience=st.integers(1, 4),
     seed=st.integers(0, 2**63 - 1),
+    changing=st.sampled_from(sorted(CHANGING)),
 )
 
 

@@ -12,14 +12,37 @@ from torchflow.lazy import importing
 
 if TYPE_CHECKING:
     from torchflow.callbacks.early_stopping import EarlyStopping
+    from torchflow.callbacks.ema import EMA
+    from torchflow.callbacks.freeze import Freeze
     from torchflow.callbacks.stopping_rule import Judged, Rule, judge
+    from torchflow.callbacks.swa import SWA
+    from torchflow.callbacks.unfreeze import Unfreeze
 
 __getattr__ = importing(
     __name__,
     {
+        "torchflow.callbacks.unfreeze": ("Unfreeze",),
+        "torchflow.callbacks.swa": ("SWA",),
+        "torchflow.callbacks.freeze": ("Freeze",),
+        "torchflow.callbacks.ema": ("EMA",),
         "torchflow.callbacks.early_stopping": ("EarlyStopping",),
         "torchflow.callbacks.stopping_rule": ("Judged", "Rule", "judge"),
     },
 )
 
-__all__ = ["Best", "Callback", "Checkpoints", "EarlyStopping", "History", "Judged", "ProgressBar", "Rule", "Stop", "judge"]
+__all__ = [
+    "EMA",
+    "SWA",
+    "Best",
+    "Callback",
+    "Checkpoints",
+    "EarlyStopping",
+    "Freeze",
+    "History",
+    "Judged",
+    "ProgressBar",
+    "Rule",
+    "Stop",
+    "Unfreeze",
+    "judge",
+]
