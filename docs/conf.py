@@ -21,6 +21,7 @@ exclude_patterns = ["_build", "kinds"]  # the pages of kinds are parts of anothe
 html_theme = "furo"
 html_title = f"torchflow {release}"
 html_static_path = ["_static"]
+html_css_files = ["beside.css"]
 html_show_sourcelink = False
 
 autodoc_member_order = "bysource"
@@ -80,6 +81,60 @@ def resolve(app: Any, env: Any, node: Any, content: Any) -> Any:
 KINDS = ("tables", "excel", "images", "dicom", "audio", "video", "dna", "text", "series", "caches")
 
 
+TASKS = {
+    "line": (
+        "A line",
+        "Linear regression, 20 epochs. The loss of the last, shorter batch weighs less in all four; by hand, that is a line of its own.",
+    ),
+    "digits": (
+        "Digits",
+        "A small convolutional network that stops early and is measured on test data with its best weights. Lightning keeps those in a "
+        "file, the others in memory.",
+    ),
+    "gan": (
+        "A GAN",
+        "Two networks, each with its own loss and optimizer. With ``checkpoints=`` and ``resume=True``, the run of torchflow can be stopped at "
+        "any update and ends with the same bits, noise included.",
+    ),
+    "language": (
+        "A language model",
+        "Texts of several lengths, filled up with zeros that must not count. In torchflow every average is one over tokens, in training "
+        "too: the loss says how many it counts. By hand and in Lightning the validation does so because it was written; Keras is told by weights.",
+    ),
+    "table": (
+        "A table, with early stopping",
+        "Numbers are standardised by what the training part holds. torchflow refuses to learn them from another part; elsewhere it is up to "
+        "the reader of the program to see that they were not.",
+    ),
+}
+LIBRARIES = {"torchflow": "torchflow", "torch": "plain PyTorch", "lightning": "Lightning", "keras": "Keras"}
+
+
+def lines_of_code(program: Path) -> int:
+    """Return how many lines of a program are neither empty nor a comment."""
+    lines = [line.strip() for line in program.read_text(encoding="utf-8").splitlines()]
+    return sum(bool(line) and not line.startswith("#") for line in lines)
+
+
+def count_table(folder: Path) -> str:
+    """Return the table of how many lines each program has."""
+    table = [".. list-table::", "   :header-rows: 1", "", "   * - training"]
+    table += [f"     - {name}" for name in LIBRARIES.values()]
+    for task, (title, _) in TASKS.items():
+        table += [f"   * - {title}", *(f"     - {lines_of_code(folder / f'{task}_{library}.py')}" for library in LIBRARIES)]
+    return "\n".join(table) + "\n"
+
+
+def programs() -> str:
+    """Return every program, those of one task beside each other."""
+    text = []
+    for task, (title, remark) in TASKS.items():
+        text += [title, "-" * len(title), "", remark, "", ".. container:: beside", ""]
+        for library, name in LIBRARIES.items():
+            text += [f"   .. literalinclude:: coming_from/{task}_{library}.py", f"      :caption: {name}", ""]
+    return "\n".join(text)
+
+
 def gathered(app: Any, page: str, source: list[str]) -> None:
     """Put the parts of two pages together: a page of each kind of data, and the examples with their pictures."""
     folder = Path(app.srcdir)
@@ -89,6 +144,10 @@ def gathered(app: Any, page: str, source: list[str]) -> None:
     if page == "gallery":
         entries = [entry(folder, path) for path in sorted((folder.parent / "examples").glob("*.py"))]
         source[0] = source[0].replace(".. the examples\n", "\n".join(entries))
+    if page == "coming-from":
+        source[0] = (
+            source[0].replace(".. the counts\n", count_table(folder / "coming_from")).replace(".. the programs\n", programs())
+        )
 
 
 def entry(folder: Path, example: Path) -> str:

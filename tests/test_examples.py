@@ -241,6 +241,25 @@ def test_a_character_model_beats_counting_pairs_within_an_epoch(tmp_path: Path) 
     assert (tmp_path / "out" / "characters.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_digits_are_told_apart_better_than_by_logistic_regression(tmp_path: Path) -> None:
+    done = run(tmp_path, "digits.py")
+    assert done.returncode == 0, done.stderr
+    scores = {name.strip(): float(score) for name, score in re.findall(r"^  ([a-z ]+?) +(0\.\d+)$", done.stdout, re.MULTILINE)}
+    assert scores["network"] >= 0.98
+    assert scores["network"] > scores["logistic regression"]
+    assert (tmp_path / "out" / "digits.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_generator_finds_every_island(tmp_path: Path) -> None:
+    done = run(tmp_path, "gan.py")
+    assert done.returncode == 0, done.stderr
+    assert "\n8 of 8 islands found\n" in done.stdout
+    found = re.search(r"^(\d+\.\d)% of the points lie within four standard deviations", done.stdout, re.MULTILINE)
+    assert found
+    assert float(found[1]) > 75
+    assert (tmp_path / "out" / "gan.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_example_of_plots_draws_five_figures(tmp_path: Path) -> None:
     done = run(tmp_path, "plots.py")
     assert done.returncode == 0, done.stderr

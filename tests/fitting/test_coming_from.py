@@ -1,0 +1,67 @@
+"""The programs that the documentation puts beside each other do the same work, and torchflow's do it as well as the others'."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import runpy
+import warnings
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).parent.parent.parent / "docs" / "coming_from"
+TASKS = ("line", "digits", "gan", "language", "table")
+LIBRARIES = ("torchflow", "torch", "lightning", "keras")
+# What a program prints last, and between what it must lie.
+RESULTS = {
+    "line": (r"valid loss (\S+)$", 0.0, 0.001),
+    "digits": (r"test accuracy (\S+)$", 0.95, 1.0),
+    "gan": (r"distance from the middle (\S+)$", 0.7, 1.3),
+    "language": (r"valid loss a token (\S+)$", 0.0, 0.6),
+    "table": (r"test error (\S+)$", 30.0, 55.0),
+}
+
+
+@cache
+def result(task: str, library: str) -> float:
+    """Run a program in a process that has torch already; return the number that it ends with."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
+        patch.syspath_prepend(str(FOLDER))
+        patch.setenv("KERAS_BACKEND", "torch")
+        torch.manual_seed(0)
+        with warnings.catch_warnings():
+            if library in ("lightning", "keras"):  # what other libraries warn of is theirs
+                warnings.simplefilter("ignore")
+            runpy.run_path(str(FOLDER / f"{task}_{library}.py"))
+    found = re.search(RESULTS[task][0], said.getvalue().strip().splitlines()[-1])
+    assert found, said.getvalue()[-500:]
+    return float(found[1])
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("task", TASKS)
+def test_a_program_reaches_what_all_reach(task: str, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn", reason="it brings the data")
+    if library in ("lightning", "keras"):
+        pytest.importorskip(library, reason="its programs run where it is installed")
+    monkeypatch.chdir(tmp_path)  # some leave files behind
+    _, least, most = RESULTS[task]
+    assert least <= result(task, library) <= most
+
+
+def test_every_program_is_there_and_none_is_left_over() -> None:
+    assert sorted(path.name for path in FOLDER.glob("*.py")) == sorted(
+        ["samples.py", *(f"{task}_{library}.py" for task in TASKS for library in LIBRARIES)]
+    )
+
+
+def test_a_program_of_torchflow_is_shorter_than_by_hand_but_for_the_gan() -> None:
+    def lines(task: str, library: str) -> int:
+        return len([line for line in (FOLDER / f"{task}_{library}.py").read_text(encoding="utf-8").splitlines() if line.strip()])
+
+    assert {task for task in TASKS if lines(task, "torchflow") >= lines(task, "torch")} == {"gan"}
