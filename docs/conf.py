@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import os
+import re
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -136,11 +138,13 @@ def programs() -> str:
 
 
 def gathered(app: Any, page: str, source: list[str]) -> None:
-    """Put the parts of two pages together: a page of each kind of data, and the examples with their pictures."""
+    """Put the parts of three pages together: kinds of data, common mistakes, and the examples with their pictures."""
     folder = Path(app.srcdir)
     if page == "data-kinds":
         found = sorted((path.stem for path in (folder / "kinds").glob("*.rst")), key=lambda name: (*KINDS, name).index(name))
         source[0] = source[0].replace(".. the kinds\n", "".join(f".. include:: kinds/{name}.rst\n\n" for name in found))
+    if page == "mistakes":
+        source[0] = source[0].replace(".. the mistakes\n", mistakes(folder))
     if page == "gallery":
         entries = [entry(folder, path) for path in sorted((folder.parent / "examples").glob("*.py"))]
         source[0] = source[0].replace(".. the examples\n", "\n".join(entries))
@@ -148,6 +152,22 @@ def gathered(app: Any, page: str, source: list[str]) -> None:
         source[0] = (
             source[0].replace(".. the counts\n", count_table(folder / "coming_from")).replace(".. the programs\n", programs())
         )
+
+
+def mistakes(folder: Path) -> str:
+    """Return the table of common mistakes: each is made, and what is said of it goes into the table."""
+    sys.path.insert(0, str(folder.parent))
+    from tests.mistakes import MISTAKES, said  # noqa: PLC0415  (a page of its own needs it)
+
+    head = ".. list-table::\n   :header-rows: 1\n   :widths: 28 72\n\n   * - mistake\n     - what torchflow says\n"
+    rows = [f"   * - {cell(mistake.title)}\n     - {cell(said(mistake))}\n" for mistake in MISTAKES]
+    return head + "".join(rows)
+
+
+def cell(text: str) -> str:
+    """Return a text as plain words of a table, without the note of where it was."""
+    lines = [line.removeprefix("torchflow: ") for line in text.splitlines() if not line.startswith("torchflow: in update")]
+    return re.sub(r"([\\*`|_])", r"\\\1", " ".join(lines))
 
 
 def entry(folder: Path, example: Path) -> str:

@@ -33,7 +33,7 @@ def test_the_suggestion_is_where_the_loss_falls_fastest(steepest: int, width: fl
 
 @given(losses=st.lists(st.floats(0.0, 1.0), max_size=30))
 def test_a_loss_that_never_falls_suggests_nothing(losses: list[float]) -> None:
-    """Seen to fail without the check of the slope's sign."""
+    """Seen to fail when the first updates count, and with the steepest rise in the place of the steepest fall."""
     rising = sorted(losses)
     assert suggested([10.0**n for n in range(-5, len(rising) - 5)], rising) is None
 

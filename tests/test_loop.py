@@ -385,4 +385,5 @@ def test_validated_events_hold_floats_of_every_validation() -> None:
 def test_an_error_of_the_users_own_code_says_where_it_was_and_on_what() -> None:
     with pytest.raises(RuntimeError, match="cannot be multiplied") as caught:
         trainer().fit(nn.Linear(3, 1), columns(12), epochs=1, batch_size=4)
-    assert caught.value.__notes__ == ["torchflow: in update 0 (epoch 0, batch 0), on [0][0] float32 (4, 2), [0][1] float32 (4, 1)"]
+    where = "torchflow: in update 0 (epoch 0, batch 0), on [0][0] float32 (4, 2), [0][1] float32 (4, 1)"
+    assert caught.value.__notes__[0] == where

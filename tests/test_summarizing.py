@@ -115,6 +115,8 @@ def test_the_numbers_are_those_of_the_model(kinds: list[str], width: int, batch:
     assert found.layers[0].multiply_adds == found.multiply_adds
     assert all(layer.output == str((batch, width)) for layer in found.layers)
     assert found.layers[1].calls == 1 + twice
+    own = sum(isinstance(module, nn.Linear) for module in parts[0].modules())
+    assert found.layers[1].multiply_adds == (1 + twice) * batch * width * width * own
 
 
 def test_a_parameter_under_two_names_is_counted_once_and_said() -> None:

@@ -17,6 +17,7 @@ from torchflow.events import EpochEnded, EpochStarted, Event, Finished, Started,
 from torchflow.hooks import tell_failure
 from torchflow.intervals import Progress
 from torchflow.limits import Limits
+from torchflow.mistakes import meaning_of, warn_of_growth
 from torchflow.run import Run
 from torchflow.tree import shapes
 from torchflow.types import B, M
@@ -65,6 +66,8 @@ def _update(run: Run[M, B], batches: list[B]) -> Stepped:
             error.add_note(
                 f"torchflow: in update {before.updates} (epoch {before.epoch}, batch {before.batch}), on {shapes(batches)}"
             )
+            if (meaning := meaning_of(error)) is not None:
+                error.add_note(f"torchflow: {meaning}")
         raise
     finally:
         for parameter in run.parameters:
@@ -210,6 +213,7 @@ def _end_epoch(run: Run[Any, Any]) -> Event:
     """Close the epoch: the one moment at which train metrics are read from the device."""
     ended = run.progress
     values = {f"train/{name}": value for name, value in run.averages.compute().items()}
+    warn_of_growth(run, values["train/loss"])
     run.settled = False
     run.step_schedulers(values)
     if ended.validated == ended.updates:

@@ -116,6 +116,8 @@ class Run(Generic[M, B]):
         self.all_finite = FiniteCheck(self.choices.device)
         self.by_closure = any(map(needs_closure, self.optimizers.values()))
         self.settled = True
+        self.looked = False
+        self.first_loss: float | None = None
         self.list_parameters()
 
     @property

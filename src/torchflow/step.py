@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from torchflow.arguments import function, shown
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, StepError
+from torchflow.loss_mistakes import CLASSES, ELEMENTWISE, refused, shapes_differ
 from torchflow.tree import samples_in
 from torchflow.types import B_contra, M, M_contra, Metric
 
@@ -98,8 +99,8 @@ class Supervised(Generic[M]):
             name: metric for name, metric in metrics.items() if name not in self.metrics and callable(metric)
         }
         self._reduction = getattr(loss, "reduction", "mean")
-        self._same_shape = isinstance(loss, _ELEMENTWISE)
-        self._count = _class_count if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) else getattr(type(loss), "count", None)
+        self._same_shape = isinstance(loss, ELEMENTWISE)
+        self._count = _class_count if isinstance(loss, CLASSES) else getattr(type(loss), "count", None)
 
     def __call__(self, model: nn.Module, batch: tuple[Any, Any], /) -> Outputs:
         """Return the loss, the count, the metrics and the predictions of one batch."""
@@ -108,8 +109,13 @@ class Supervised(Generic[M]):
         inputs, targets = batch
         predictions = model(inputs)
         if self._same_shape and predictions.shape != (shape := targets.shape):
-            raise StepError(_shapes_differ(self.loss, predictions, targets))
-        value = self.loss(predictions, targets)
+            raise StepError(shapes_differ(self.loss, predictions, targets))
+        try:
+            value = self.loss(predictions, targets)
+        except Exception as error:
+            if (why := refused(self.loss, predictions, targets)) is not None:
+                raise StepError(why) from error
+            raise
         samples = shape[0] if self._same_shape and shape else samples_in(targets)
         count: int | Tensor = samples if self._count is None else self._count(self.loss, predictions, targets)
         if self._reduction != "mean" or value.ndim:
@@ -134,9 +140,6 @@ class Supervised(Generic[M]):
         for name in self.metrics:
             measured[name] = (predictions, targets)
         return measured
-
-
-_ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
 
 
 def _is_object(metric: object) -> bool:
@@ -184,14 +187,6 @@ def _not_a_pair(batch: object) -> str:
     return (
         f"supervised() expects batches (inputs, targets), got {found}. Map the dataset to such pairs, "
         "or write a step of your own: def step(model, batch): ..."
-    )
-
-
-def _shapes_differ(loss: object, predictions: Tensor, targets: Tensor) -> str:
-    return (
-        f"{type(loss).__name__} compares element by element, and the predictions have shape {tuple(predictions.shape)} but the targets "
-        f"{tuple(targets.shape)}: torch would broadcast them to something else. Reshape the targets, for example with "
-        "data.map_batch(lambda b: (b[0], b[1].reshape(-1, 1)))."
     )
 
 

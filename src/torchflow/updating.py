@@ -12,6 +12,7 @@ from torch import Tensor
 from torchflow.averages import kept_metrics
 from torchflow.errors import NonFiniteError
 from torchflow.events import Gradients
+from torchflow.mistakes import looked_at
 from torchflow.precision import backward, clip, divide, optimizer_step
 from torchflow.run import Run
 from torchflow.step import Outputs, checked_loss
@@ -69,7 +70,7 @@ class MetricMeans(Mapping[str, Tensor]):
 def forward(run: Run[M, B], batch: B, shard: int) -> tuple[Counted, Tensor]:
     """Run the step on one batch, on the random stream of this update and shard; return its loss with its graph, too."""
     run.randomness.seed(run.progress.updates, shard, run.accelerator)
-    outputs = checked_loss(run.step(run.model, batch), training=True)
+    outputs = checked_loss(run.step(run.model, batch), training=True) if run.looked else looked_at(run, batch)
     if outputs.metrics:
         run.averages.refuse_unknown(outputs.metrics)
     samples = samples_in(batch)
