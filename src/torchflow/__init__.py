@@ -38,17 +38,43 @@ from torchflow.trainer import Result, Trainer
 from torchflow.updates import Updates
 
 if TYPE_CHECKING:
+    from torchflow.callbacks.csv_log import CSVLog
     from torchflow.callbacks.early_stopping import EarlyStopping
     from torchflow.callbacks.ema import EMA
     from torchflow.callbacks.freeze import Freeze
+    from torchflow.callbacks.gradient_norm import GradientNorm
+    from torchflow.callbacks.json_lines import JSONLines
+    from torchflow.callbacks.learning_rate import LearningRate
+    from torchflow.callbacks.notify import Notify
+    from torchflow.callbacks.profile import Profile
+    from torchflow.callbacks.sample import Sample
     from torchflow.callbacks.swa import SWA
+    from torchflow.callbacks.tensorboard import TensorBoard
+    from torchflow.callbacks.throughput import Throughput
+    from torchflow.callbacks.timer import Timer
     from torchflow.callbacks.unfreeze import Unfreeze
     from torchflow.checkpoint import load_model, save_model
     from torchflow.checkpoint.foreign import import_torch
+    from torchflow.recipes import layer_wise, one_cycle, warm_up_cosine
 
 __getattr__ = importing(
     __name__,
     {
+        "torchflow.callbacks.csv_log": ("CSVLog",),
+        "torchflow.callbacks.gradient_norm": ("GradientNorm",),
+        "torchflow.callbacks.json_lines": ("JSONLines",),
+        "torchflow.callbacks.learning_rate": ("LearningRate",),
+        "torchflow.callbacks.notify": ("Notify",),
+        "torchflow.callbacks.profile": ("Profile",),
+        "torchflow.callbacks.sample": ("Sample",),
+        "torchflow.callbacks.tensorboard": ("TensorBoard",),
+        "torchflow.callbacks.throughput": ("Throughput",),
+        "torchflow.callbacks.timer": ("Timer",),
+        "torchflow.recipes": (
+            "layer_wise",
+            "one_cycle",
+            "warm_up_cosine",
+        ),
         "torchflow.callbacks.unfreeze": ("Unfreeze",),
         "torchflow.callbacks.swa": ("SWA",),
         "torchflow.callbacks.freeze": ("Freeze",),
@@ -64,6 +90,7 @@ __version__ = "0.1.0"
 __all__ = [
     "EMA",
     "SWA",
+    "CSVLog",
     "Callback",
     "Checkpoints",
     "EarlyStopping",
@@ -74,20 +101,29 @@ __all__ = [
     "Failed",
     "Finished",
     "Freeze",
+    "GradientNorm",
     "Gradients",
     "History",
+    "JSONLines",
+    "LearningRate",
+    "Notify",
     "Outputs",
     "Plan",
+    "Profile",
     "Progress",
     "ProgressBar",
     "Result",
     "Resume",
     "Run",
+    "Sample",
     "Schedule",
     "Started",
     "Step",
     "Stepped",
     "Stop",
+    "TensorBoard",
+    "Throughput",
+    "Timer",
     "Trainer",
     "Unfreeze",
     "Updates",
@@ -96,11 +132,14 @@ __all__ = [
     "errors",
     "events",
     "import_torch",
+    "layer_wise",
     "load",
     "load_model",
     "metrics",
+    "one_cycle",
     "save",
     "save_model",
     "supervised",
     "update",
+    "warm_up_cosine",
 ]
