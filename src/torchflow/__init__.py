@@ -39,17 +39,28 @@ from torchflow.updates import Updates
 
 if TYPE_CHECKING:
     from torchflow import plots
+    from torchflow.callbacks.csv_log import CSVLog
     from torchflow.callbacks.early_stopping import EarlyStopping
     from torchflow.callbacks.ema import EMA
     from torchflow.callbacks.freeze import Freeze
+    from torchflow.callbacks.gradient_norm import GradientNorm
+    from torchflow.callbacks.json_lines import JSONLines
+    from torchflow.callbacks.learning_rate import LearningRate
+    from torchflow.callbacks.notify import Notify
+    from torchflow.callbacks.profile import Profile
+    from torchflow.callbacks.sample import Sample
     from torchflow.callbacks.swa import SWA
+    from torchflow.callbacks.tensorboard import TensorBoard
+    from torchflow.callbacks.throughput import Throughput
+    from torchflow.callbacks.timer import Timer
     from torchflow.callbacks.unfreeze import Unfreeze
     from torchflow.checkpoint import load_model, save_model
     from torchflow.checkpoint.foreign import import_torch
     from torchflow.cross_validation import CrossValidation, Fold, cross_validate
     from torchflow.finding_batch import BatchSizes, find_batch_size
     from torchflow.finding_rate import find_learning_rate
-    from torchflow.range_test import LearningRates
+    from torchflow.range_test import LearningRateTest
+    from torchflow.recipes import layer_wise, one_cycle, warm_up_cosine
     from torchflow.rehearsal import Rehearsal
     from torchflow.run_plan import RunPlan
     from torchflow.summarizing import Layer, Summary, summary
@@ -57,6 +68,21 @@ if TYPE_CHECKING:
 __getattr__ = importing(
     __name__,
     {
+        "torchflow.callbacks.csv_log": ("CSVLog",),
+        "torchflow.callbacks.gradient_norm": ("GradientNorm",),
+        "torchflow.callbacks.json_lines": ("JSONLines",),
+        "torchflow.callbacks.learning_rate": ("LearningRate",),
+        "torchflow.callbacks.notify": ("Notify",),
+        "torchflow.callbacks.profile": ("Profile",),
+        "torchflow.callbacks.sample": ("Sample",),
+        "torchflow.callbacks.tensorboard": ("TensorBoard",),
+        "torchflow.callbacks.throughput": ("Throughput",),
+        "torchflow.callbacks.timer": ("Timer",),
+        "torchflow.recipes": (
+            "layer_wise",
+            "one_cycle",
+            "warm_up_cosine",
+        ),
         "torchflow.callbacks.unfreeze": ("Unfreeze",),
         "torchflow.callbacks.swa": ("SWA",),
         "torchflow.callbacks.freeze": ("Freeze",),
@@ -68,7 +94,7 @@ __getattr__ = importing(
         "torchflow.finding_batch": ("BatchSizes", "find_batch_size"),
         "torchflow.finding_rate": ("find_learning_rate",),
         "torchflow.plots": (),
-        "torchflow.range_test": ("LearningRates",),
+        "torchflow.range_test": ("LearningRateTest",),
         "torchflow.rehearsal": ("Rehearsal",),
         "torchflow.run_plan": ("RunPlan",),
         "torchflow.summarizing": ("Layer", "Summary", "summary"),
@@ -81,6 +107,7 @@ __all__ = [
     "EMA",
     "SWA",
     "BatchSizes",
+    "CSVLog",
     "Callback",
     "Checkpoints",
     "CrossValidation",
@@ -93,12 +120,17 @@ __all__ = [
     "Finished",
     "Fold",
     "Freeze",
+    "GradientNorm",
     "Gradients",
     "History",
+    "JSONLines",
     "Layer",
-    "LearningRates",
+    "LearningRate",
+    "LearningRateTest",
+    "Notify",
     "Outputs",
     "Plan",
+    "Profile",
     "Progress",
     "ProgressBar",
     "Rehearsal",
@@ -106,12 +138,16 @@ __all__ = [
     "Resume",
     "Run",
     "RunPlan",
+    "Sample",
     "Schedule",
     "Started",
     "Step",
     "Stepped",
     "Stop",
     "Summary",
+    "TensorBoard",
+    "Throughput",
+    "Timer",
     "Trainer",
     "Unfreeze",
     "Updates",
@@ -123,13 +159,16 @@ __all__ = [
     "find_batch_size",
     "find_learning_rate",
     "import_torch",
+    "layer_wise",
     "load",
     "load_model",
     "metrics",
+    "one_cycle",
     "plots",
     "save",
     "save_model",
     "summary",
     "supervised",
     "update",
+    "warm_up_cosine",
 ]

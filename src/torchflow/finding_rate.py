@@ -15,7 +15,7 @@ from torchflow.data.workers import Workers
 from torchflow.errors import ArgumentValueError, NonFiniteError
 from torchflow.events import Stepped
 from torchflow.loop import events
-from torchflow.range_test import LearningRates, judged
+from torchflow.range_test import LearningRateTest, judged
 from torchflow.run import Run
 from torchflow.trainer import Trainer
 from torchflow.trials import trial
@@ -39,7 +39,7 @@ def find_learning_rate(
     last_batch: str = "keep",
     workers: int | Workers = 0,
     collate: Callable[[list[Any]], B] | None = None,
-) -> LearningRates:
+) -> LearningRateTest:
     """Raise the learning rate with every update of a trial, and see where the loss falls and where it breaks out.
 
     The learning rate range test (Smith, 2017, "Cyclical learning rates for training neural networks", arXiv:1506.01186): rates

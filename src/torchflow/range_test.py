@@ -16,7 +16,7 @@ LEAST = 10
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class LearningRates:
+class LearningRateTest:
     """What :func:`torchflow.find_learning_rate` returns.
 
     Attributes:
@@ -36,7 +36,7 @@ class LearningRates:
     def __repr__(self) -> str:
         said = "no suggestion: the loss never fell" if self.suggestion is None else f"suggestion {self.suggestion:.2g}"
         tried = f"{len(self.rates)} updates from {self.rates[0]:.2g} to {self.rates[-1]:.2g}" if self.rates else "no update"
-        return f"LearningRates({said}; {tried}; {self.reason})"
+        return f"LearningRateTest({said}; {tried}; {self.reason})"
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw the loss over the learning rate; see :func:`torchflow.plots.learning_rates`."""
@@ -45,9 +45,9 @@ class LearningRates:
         return plots.learning_rates(self, path)
 
 
-def judged(rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], reason: str) -> LearningRates:
+def judged(rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], reason: str) -> LearningRateTest:
     """Return the result of a trial, with its suggestion."""
-    return LearningRates(tuple(rates), tuple(losses), tuple(smoothed), suggested(rates, smoothed), reason)
+    return LearningRateTest(tuple(rates), tuple(losses), tuple(smoothed), suggested(rates, smoothed), reason)
 
 
 def suggested(rates: Sequence[float], smoothed: Sequence[float]) -> float | None:

@@ -69,7 +69,7 @@ SCHEDULES: dict[str, Any] = {
 }
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:SWA averaged nothing")  # a run may stop before its first epoch ends
+pytestmark = pytest.mark.filterwarnings("ignore:(EMA|SWA) averaged nothing")  # a run may stop before its first epoch ends
 
 CHANGING: dict[str, Callable[[], list[Callback]]] = {
     "nothing": list,

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -59,6 +59,7 @@ class History(Callback):
 
     def __init__(self) -> None:
         self._rows: list[_Row] = []
+        self._noted: set[str] = set()
 
     def on_validation_end(self, run: Run[Any, Any], event: Validated) -> None:
         """Add the values of a validation."""
@@ -68,11 +69,19 @@ class History(Callback):
         """Add the values of an epoch, to the row of the validation at its end where there is one."""
         self._add(event.progress, event.metrics, ended=True)
 
-    def _add(self, progress: Progress, metrics: Mapping[str, float], *, ended: bool) -> None:
+    def note(self, progress: Progress, values: Mapping[str, float]) -> None:
+        """Take in values of another callback by their full names, whichever of the two is called first; never a clock's."""
+        self._noted |= set(values)
+        self._row(progress).metrics |= {name: float(value) for name, value in values.items()}
+
+    def _row(self, progress: Progress) -> _Row:
         # The number of updates names a row, so that an epoch's end and its validation share one, on both sides of a resume.
         if not self._rows or self._rows[-1].updates != progress.updates:
-            self._rows.append(_Row(progress.epoch, progress.updates, ended))
-        row = self._rows[-1]
+            self._rows.append(_Row(progress.epoch, progress.updates, ended=False))
+        return self._rows[-1]
+
+    def _add(self, progress: Progress, metrics: Mapping[str, float], *, ended: bool) -> None:
+        row = self._row(progress)
         if ended:
             row.epoch, row.ended = progress.epoch, True
         row.metrics = {name: float(value) for name, value in {**metrics, **row.metrics, **metrics}.items()}
@@ -80,12 +89,17 @@ class History(Callback):
     @property
     def rows(self) -> list[dict[str, float]]:
         """All rows, oldest first."""
-        return [{"epoch": row.epoch, "updates": row.updates, **row.metrics} for row in self._rows]
+        ordered = [{name: row.metrics[name] for name in self._sorted(row.metrics)} for row in self._rows]
+        return [{"epoch": r.epoch, "updates": r.updates, **values} for r, values in zip(self._rows, ordered, strict=True)]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all metrics, in the order in which they first appeared."""
-        return tuple(dict.fromkeys(name for row in self._rows for name in row.metrics))
+        """The names of all metrics, in the order in which they first appeared; what was noted comes last."""
+        return tuple(self._sorted(dict.fromkeys(name for row in self._rows for name in row.metrics)))
+
+    def _sorted(self, names: Iterable[str]) -> list[str]:
+        """Return names with the noted ones last, by the alphabet: the order of callbacks makes no difference."""
+        return sorted(names, key=lambda name: (name in self._noted, name if name in self._noted else ""))
 
     @property
     def last(self) -> Mapping[str, float]:
@@ -180,6 +194,7 @@ class History(Callback):
         given = [[name in row.metrics for name in names] for row in self._rows]
         shape = (len(self._rows), len(names))
         return {
+            **({"noted": sorted(self._noted)} if self._noted else {}),
             "names": list(names),
             "epoch": torch.tensor([row.epoch for row in self._rows], dtype=torch.int64, device=cpu),
             "updates": torch.tensor([row.updates for row in self._rows], dtype=torch.int64, device=cpu),
@@ -190,6 +205,7 @@ class History(Callback):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over a table."""
+        self._noted = set(state.get("noted", ()))
         columns = [state[name].tolist() for name in ("epoch", "updates", "ended", "values", "given")]
         self._rows = [
             _Row(epoch, updates, ended, {name: v for name, v, there in zip(state["names"], values, given, strict=True) if there})

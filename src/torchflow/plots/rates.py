@@ -12,10 +12,10 @@ from torchflow.figures import STYLES, new_figure, style_panel
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from torchflow.range_test import LearningRates
+    from torchflow.range_test import LearningRateTest
 
 
-def learning_rates(found: LearningRates, path: str | os.PathLike[str] | None = None) -> Figure:
+def learning_rates(found: LearningRateTest, path: str | os.PathLike[str] | None = None) -> Figure:
     """Draw the loss of a learning rate range test over the rate, the suggestion marked.
 
     Args:

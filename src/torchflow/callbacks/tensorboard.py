@@ -1,0 +1,91 @@
+"""Curves in TensorBoard."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torchflow.arguments import path as checked_path
+from torchflow.callbacks.recurring import Recurring, interval
+from torchflow.errors import MissingExtraError
+from torchflow.events import EpochEnded, Finished, Started, Stepped, Validated
+from torchflow.intervals import Every, Progress
+
+if TYPE_CHECKING:
+    from torchflow.run import Run
+
+
+class TensorBoard(Recurring):
+    """Writes losses, metrics and learning rates to event files for TensorBoard (the extra ``tensorboard``).
+
+    The step of every value is the number of updates. A resumed run tells TensorBoard to forget what lies after its checkpoint.
+    Event files hold the time of every value, as TensorBoard wants it; nothing of it is in the history or in checkpoints.
+
+    Args:
+        folder: The folder of the event files.
+        every: Which updates are written beside epochs and validations, such as ``Every(updates=100)``: reading their loss waits
+            for the device. None writes none. Not in epochs or seconds.
+
+    Raises:
+        ArgumentTypeError: An argument has the wrong type.
+        ArgumentValueError: ``folder`` is no path, or ``every`` not in updates or samples.
+        MissingExtraError: tensorboard is not installed.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, every: Every | None = None) -> None:
+        self.folder = checked_path("folder", folder)
+        self._steps = every is not None
+        super().__init__(interval("TensorBoard(every=…)", every, Every(epochs=1), seconds=False, epochs=False))
+        self._writer: Any = None  # torch's class, which can be imported where tensorboard is installed alone
+        self._step: Stepped | None = None
+        _writer_class()
+
+    def on_fit_start(self, run: Run[Any, Any], event: Started) -> None:
+        """Open an event file."""
+        super().on_fit_start(run, event)
+        updates = event.progress.updates
+        self._writer = _writer_class()(log_dir=str(self.folder), purge_step=updates + 1 if updates else None)
+
+    def on_step_end(self, run: Run[Any, Any], event: Stepped) -> None:
+        """Write the update, where that is due."""
+        self._step = event
+        super().on_step_end(run, event)
+        self._step = None
+
+    def act(self, run: Run[Any, Any], progress: Progress) -> None:
+        """Write the update at hand."""
+        event = self._step
+        if event is not None and self._steps:
+            values = {"loss": event.loss.item(), **{name: float(value) for name, value in event.metrics.items()}}
+            rates = {f"learning_rate/{name}": rate for name, rate in event.learning_rates.items()}
+            self._write(progress, {**{f"step/{name}": value for name, value in values.items()}, **rates})
+
+    def on_validation_end(self, run: Run[Any, Any], event: Validated) -> None:
+        """Write what a validation measured."""
+        self._write(event.progress, event.metrics)
+
+    def on_epoch_end(self, run: Run[Any, Any], event: EpochEnded) -> None:
+        """Write what the training data measured over the epoch; its validation is written already."""
+        self._write(event.progress, {name: value for name, value in event.metrics.items() if name.startswith("train/")})
+
+    def on_fit_end(self, run: Run[Any, Any], event: Finished) -> None:
+        """Close the event file."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+    def _write(self, progress: Progress, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, progress.updates)
+
+
+def _writer_class() -> Any:
+    try:
+        return importlib.import_module("torch.utils.tensorboard").SummaryWriter
+    except ImportError as error:
+        raise MissingExtraError(
+            "TensorBoard needs tensorboard, which is not installed: pip install 'torchflow-train[tensorboard]'. "
+            "JSONLines and CSVLog do without."
+        ) from error
