@@ -23,7 +23,7 @@ BENCH := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python
 ROUNDS ?= 20
 PEERS := .venv-peers
 
-.PHONY: help example gallery test lint types docs pytest bench bench-peers faults clean distclean
+.PHONY: help example gallery test lint types docs pytest bench bench-peers faults dist clean distclean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -65,6 +65,13 @@ bench-peers: $(PEERS)/.installed  ## Install the libraries that torchflow is mea
 
 faults: $(VENV)/.test-installed  ## Kill, damage and starve a training some thousand times, and write the table of docs/reliability.rst
 	$(ONE_THREAD) $(BIN)/python -m tests.faults --write
+
+dist: $(VENV)/.test-installed  ## Build the sdist and the wheel, check them, and use the wheel in an empty environment
+	rm -rf build dist
+	$(PIP_INSTALL) build twine
+	$(BIN)/python -m build --quiet
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tests/wheel.py dist
 
 clean:  ## Remove what the checks and examples made
 	rm -rf docs/_build "$(OUT)" build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

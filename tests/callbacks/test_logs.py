@@ -354,3 +354,13 @@ def test_a_stopped_run_says_so_in_its_last_line(tmp_path: Path) -> None:
     stop = reacting("on_step_end", lambda run, event: Stop("enough"))
     trainer(callbacks={"log": JSONLines(tmp_path / "log"), "stop": stop}).fit(line(), columns(8), batch_size=4, epochs=2)
     assert logged(tmp_path / "log")[-1]["reason"] == "enough"
+
+
+def test_tensorboard_itself_reads_what_was_written(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    result = trainer(callbacks=[TensorBoard(tmp_path)]).fit(line(), columns(8), batch_size=4, epochs=3)
+    read = accumulator.EventAccumulator(str(tmp_path))
+    read.Reload()
+    found = [(point.step, point.value) for point in read.Scalars("train/loss")]
+    expected = [(row["updates"], row["train/loss"]) for row in result.history.rows]
+    assert found == [(step, pytest.approx(value, rel=1e-6)) for step, value in expected]
