@@ -260,6 +260,16 @@ def test_a_generator_finds_every_island(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "gan.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_was_learnt_before_helps_where_there_is_little_to_learn_from(tmp_path: Path) -> None:
+    done = run(tmp_path, "transfer.py")
+    assert done.returncode == 0, done.stderr
+    scores = {name.strip(): float(score) for name, score in re.findall(r"^  ([a-z ]+?) +(0\.\d+)  \(", done.stdout, re.MULTILINE)}
+    assert set(scores) == {"from first weights", "a new head on a frozen body", "then all layers"}
+    assert scores["then all layers"] >= scores["a new head on a frozen body"] - 0.03
+    assert scores["then all layers"] > scores["from first weights"]
+    assert (tmp_path / "out" / "transfer.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_example_of_plots_draws_five_figures(tmp_path: Path) -> None:
     done = run(tmp_path, "plots.py")
     assert done.returncode == 0, done.stderr
