@@ -56,7 +56,7 @@ nitpick_ignore_regex = [
         "py:.*",
         r"(torchflow\.)?(\w+\.)*(Source|Frame|ArrowStream|Part|Amounts|Classes|FileSystem|Keys|Choices|Scheduling|Averages|Saver|Alarm|Hook)",
     ),
-    ("py:.*", r"(torchflow\.)?(\w+\.)*(Labelling|Tokens|Bucketing)"),
+    ("py:.*", r"(torchflow\.)?(\w+\.)*(Labelling|Tokens|Bucketing|FitOptions|FoldOptions|Prepare)"),
     ("py:.*", r"optional"),
 ]
 
