@@ -63,7 +63,7 @@ class CrossValidation(Generic[M]):
 
     @property
     def standard_errors(self) -> dict[str, float]:
-        """The standard error of every mean: the standard deviation over the folds (n - 1) over the root of their number.
+        """The standard error of every mean, which is the standard deviation over the folds (n - 1) over the root of their number.
 
         Folds share most of their training samples, so it tells too little of how another data set would differ; no unbiased
         estimate exists (Bengio and Grandvalet, 2004, Journal of Machine Learning Research 5).
