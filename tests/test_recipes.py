@@ -75,10 +75,16 @@ def test_a_model_inside_another_is_cut_as_it_would_be_alone() -> None:
     assert named(single, layer_wise(single, 0.1)) == [(["weight", "bias"], 0.1)]
 
 
+def test_a_layer_whose_parameters_an_earlier_one_shares_is_no_layer() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2, bias=False))
+    model[2].weight = model[0].weight
+    assert named(model, layer_wise(model, 1.0, 0.5)) == [(["0.weight", "0.bias"], 0.5), (["1.weight", "1.bias"], 1.0)]
+
+
 @settings(max_examples=20, deadline=None)
 @given(decay=st.floats(0.01, 1.0), lr=st.floats(0.0, 10.0))
 def test_every_parameter_is_in_exactly_one_group_and_the_ratio_is_the_decay(decay: float, lr: float) -> None:
-    """Seen to fail when a layer without parameters counts as a layer."""
+    """Seen to fail when the layers are counted from the input."""
     model = dropout_network(3)
     groups = layer_wise(model, lr, decay)
     held = [p for group in groups for p in group["params"]]

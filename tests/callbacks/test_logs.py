@@ -53,7 +53,7 @@ def logging_trainer(folder: Path, callbacks: dict[str, Callback], every: Every |
         callbacks={
             "csv_log": CSVLog(folder / "log.csv"),
             "json_lines": JSONLines(folder / "log.jsonl", every=Every(updates=2)),
-            "rate": LearningRate(),
+            "rate": LearningRate(Every(updates=2)),  # begins rows that a validation goes on with
             **callbacks,
         },
         checkpoints=Checkpoints(folder / "run", every=every, on_exception=False),
@@ -108,14 +108,15 @@ def test_the_csv_file_is_the_history(tmp_path: Path) -> None:
     result = made.fit(line(), columns(20), validation=table(5, 2), validate=Every(updates=3), **FIT)
     result.history.to_csv(tmp_path / "history.csv")
     assert (tmp_path / "log.csv").read_bytes() == (tmp_path / "history.csv").read_bytes()
-    assert len(result.history) == 7
+    assert len(result.history) == 11
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["history.csv", "log.csv", "log.jsonl"]
 
 
 def test_the_csv_file_grows_while_the_run_does(tmp_path: Path) -> None:
-    path, sizes = tmp_path / "new" / "log.csv", []
+    path, sizes, files = tmp_path / "new" / "log.csv", [], set()
 
     def look(run: Any, event: Any) -> None:
+        files.add(path.stat().st_ino)
         with path.open(encoding="utf-8", newline="") as file:
             sizes.append(len(list(csv.DictReader(file))))
 
@@ -125,6 +126,7 @@ def test_the_csv_file_grows_while_the_run_does(tmp_path: Path) -> None:
     }
     trainer(callbacks=callbacks).fit(line(), columns(8), batch_size=4, epochs=3)
     assert sizes == [1, 1, 2, 2]
+    assert len(files) == 1, "rows of the same columns are appended, and the file is not written anew"
 
 
 def test_lines_say_what_happened(tmp_path: Path) -> None:
