@@ -57,11 +57,7 @@ nitpick_ignore_regex = [
         "py:.*",
         r"(torchflow\.)?(\w+\.)*(Source|Frame|ArrowStream|Part|Amounts|Classes|FileSystem|Keys|Choices|Scheduling|Averages|Saver|Alarm|Hook)",
     ),
-<<<<<<< HEAD
-    ("py:.*", r"(torchflow\.)?(\w+\.)*(Labelling|Tokens|Bucketing|Numbers|Labels)"),
-=======
-    ("py:.*", r"(torchflow\.)?(\w+\.)*(Labelling|Tokens|Bucketing|FitOptions|FoldOptions|Prepare)"),
->>>>>>> wt-before
+    ("py:.*", r"(torchflow\.)?(\w+\.)*(Labelling|Tokens|Bucketing|Numbers|Labels|FitOptions|FoldOptions|Prepare)"),
     ("py:.*", r"optional"),
 ]
 
