@@ -68,7 +68,11 @@ def test_a_run_after_trials_equals_one_without(
         np.random.seed(seed)
         random.seed(seed)
         model, observer = dropout_network(3).train(training), LossSum()
-        recipe = OPTIMIZERS[optimizer]
+
+        def recipe(model: nn.Module) -> torch.optim.Optimizer:
+            torch.rand(1)  # what a recipe draws is put back too
+            return OPTIMIZERS[optimizer](model)
+
         trainer = Trainer(
             supervised(nn.MSELoss(), metrics={"error": metrics.absolute_error}),
             optimizer=recipe(model) if instance else recipe,
@@ -85,6 +89,7 @@ def test_a_run_after_trials_equals_one_without(
             assert [module.training for module in model.modules()] == flags
             assert all(p.grad is None for p in model.parameters())
             assert difference(process(), before) is None
+            assert observer.calls == 0
         options = {} if kind == "loader" else {"batch_size": 4}
         run = trainer.start(model, source, **options)  # type: ignore[arg-type]
         for _ in events(run, epochs=2):
