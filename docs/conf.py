@@ -45,7 +45,10 @@ torch.manual_seed(0)
 # Names of other projects, whose pages are not at hand while building, and type variables.
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|nn|np|numpy|pd|pandas|os|pathlib|abc|collections|typing|matplotlib|contextlib)\..*"),
-    ("py:.*", r"(Any|AbstractContextManager|Callable|Collection|Generator|Iterable|Iterator|Mapping|Sequence|Literal|Path|TextIO|NamedTuple|Protocol)"),
+    (
+        "py:.*",
+        r"(Any|AbstractContextManager|Callable|Collection|Generator|Iterable|Iterator|Mapping|Sequence|Literal|Path|TextIO|NamedTuple|Protocol)",
+    ),
     ("py:.*", r"(Tensor|LRScheduler|Optimizer|DataLoader|Generic|Figure|random|PathLike\[str\])"),
     ("py:.*", r"(torchflow\.)?(types\.)?(B|M|T|U|T_co|B_contra|M_contra)"),
     # Aliases and inner types that annotations show; the text beside them says what is meant.
