@@ -113,7 +113,9 @@ def test_the_csv_file_is_the_history(tmp_path: Path) -> None:
 
 
 def test_the_csv_file_grows_while_the_run_does(tmp_path: Path) -> None:
-    path, sizes, files = tmp_path / "new" / "log.csv", [], set()
+    path = tmp_path / "new" / "log.csv"
+    sizes: list[int] = []
+    files: set[int] = set()
 
     def look(run: Any, event: Any) -> None:
         files.add(path.stat().st_ino)
