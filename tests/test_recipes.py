@@ -126,6 +126,7 @@ def test_a_warm_up_can_be_a_share_and_the_updates_can_be_given() -> None:
     assert rates(warm_up_cosine(0.0))[0] == 0.5
 
 
+@pytest.mark.filterwarnings("ignore:the loss grows")  # its rates are drawn, and nothing is learnt
 def test_one_cycle_goes_up_to_its_highest_and_down_again() -> None:
     made = rates(one_cycle(2.0, rise=0.5))
     assert max(made) == pytest.approx(2.0)
