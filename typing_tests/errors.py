@@ -8,12 +8,14 @@ from torchflow import data, errors
 
 
 def right_errors(mismatch: errors.MismatchError, file: errors.FileError) -> None:
-    one: TypeError = errors.ArgumentTypeError("what to do")
-    two: ValueError = errors.DataError("what to do")
-    three: errors.DataError = errors.FileError("what to do", "a.png")
-    four: ImportError = errors.MissingExtraError("what to install")
-    five: list[errors.TorchflowError] = [mismatch, file, errors.OutOfMemoryError()]
-    assert_type(five[0], errors.TorchflowError)
+    wrong_types: list[TypeError] = [errors.ArgumentTypeError("what to do")]
+    wrong_values: list[ValueError] = [errors.ArgumentValueError("what to do"), errors.DataError("what to do"), file]
+    missing: list[ImportError] = [errors.MissingExtraError("what to install")]
+    every: list[errors.TorchflowError] = [mismatch, file, errors.OutOfMemoryError()]
+    assert_type(wrong_types[0], TypeError)
+    assert_type(wrong_values[0], ValueError)
+    assert_type(missing[0], ImportError)
+    assert_type(every[0], errors.TorchflowError)
 
 
 def right_data_errors(points: data.Dataset[int]) -> None:

@@ -41,14 +41,13 @@ class Own:
 
 
 def right_steps(loss: Tensor) -> None:
-    one: Step[nn.Linear, Pair] = bare
-    two: Step[nn.Linear, Pair] = full  # a step for every module is one for this
-    three: Step[nn.Linear, Pair] = Own()
-    four: Step[nn.Linear, Pair] = supervised(nn.MSELoss())
-    assert_type(one, Step[nn.Linear, Pair])
-    assert_type(Trainer(two, optimizer=sgd), Trainer[nn.Linear, Pair])
-    assert_type(Trainer(three, optimizer=sgd), Trainer[nn.Linear, Pair])
-    assert_type(Trainer(four, optimizer=sgd), Trainer[nn.Linear, Pair])
+    steps: list[Step[nn.Linear, Pair]] = [bare, Own()]
+    steps.append(full)  # a step for every module is one for this
+    steps.append(supervised(nn.MSELoss()))
+    assert_type(Trainer(steps[0], optimizer=sgd), Trainer[nn.Linear, Pair])
+    assert_type(Trainer(bare, optimizer=sgd), Trainer[nn.Linear, Pair])
+    assert_type(Trainer(full, optimizer=sgd), Trainer[nn.Module, Pair])
+    assert_type(Trainer(Own(), optimizer=sgd), Trainer[nn.Linear, Pair])
     assert_type(Outputs(loss).loss, Tensor)
     Outputs(loss, count=torch.tensor(3), metrics={"error": loss, "r2": (loss, loss)}, predictions={"any": [loss]})
 

@@ -64,8 +64,8 @@ class Listable(Protocol):
 class Metric(Protocol):
     """An object that gathers and computes; torchmetrics' classes fit as they are."""
 
-    # Metrics take whatever their mathematics needs, so the arguments stay open.
-    def update(self, *args: Any) -> object:
+    # Metrics take whatever their mathematics needs, so the arguments stay open; this form is the one that every checker takes so.
+    def update(self, *args: Any, **kwargs: Any) -> object:
         """Gather one batch, usually ``(predictions, targets)``."""
         ...
 
