@@ -53,9 +53,12 @@ nitpick_ignore_regex = [
         r"(Any|AbstractContextManager|Callable|Collection|Generator|Iterable|Iterator|Mapping|Sequence|Literal|Path|TextIO|NamedTuple|Protocol)",
     ),
     ("py:.*", r"(Tensor|LRScheduler|Optimizer|DataLoader|Generic|Figure|random|PathLike\[str\])"),
-    ("py:.*", r"(torchflow\.)?(types\.)?(B|M|T|U|T_co|B_contra|M_contra)"),
+    ("py:.*", r"(torchflow\.)?(types\.)?(B|M|T|U|V|Tree|T_co|B_contra|M_contra)"),
     # Aliases and inner types that annotations show; the text beside them says what is meant.
-    ("py:.*", r"(torchflow\.)?(\w+\.)*(Data|State|SchedulerRecipe|OptimizerRecipe|MetricFunction|Metric|Stateful|Supervised)"),
+    (
+        "py:.*",
+        r"(torchflow\.)?(\w+\.)*(Data|State|SchedulerRecipe|OptimizerRecipe|MetricFunction|Metric|Stateful|HasState|Supervised|LastBatch|SampleValues)",
+    ),
     (
         "py:.*",
         r"(torchflow\.)?(\w+\.)*(Source|Frame|ArrowStream|Part|Amounts|Classes|FileSystem|Keys|Choices|Scheduling|Averages|Saver|Alarm|Hook)",

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytest
 import torch
@@ -255,7 +255,7 @@ def images() -> tuple[Tensor, Tensor]:
     return torch.rand(22, 3, 6, 6, generator=generator(0)), torch.arange(22) % 2
 
 
-def fitted(memory_format: str | None, **options: Any) -> Any:
+def fitted(memory_format: Literal["channels_last"] | None, **options: Any) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Watched()
@@ -288,6 +288,7 @@ def test_channels_last_holds_in_groups_of_updates() -> None:
             out: Tensor = self.last(self.convolution(x).relu().mean((2, 3)))
             return out
 
+    layouts: dict[Literal["channels_last"] | None, torch.memory_format]
     layouts = {None: torch.contiguous_format, "channels_last": torch.channels_last}
     made = {}
     for name in layouts:

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -79,7 +79,7 @@ def watched(workload: Workload, *, idle: int = 0, **choices: object) -> Timed:
         return _timed(workload, {"callbacks": callbacks, **choices}, Path(folder))
 
 
-def compiled(workload: Workload, gate: Gate, *, updates: int | str) -> None:
+def compiled(workload: Workload, gate: Gate, *, updates: int | Literal["epoch"]) -> None:
     """Train with whole updates compiled, one or several in a graph; what falls back to eager updates takes no part."""
     logging.getLogger("torchflow").addHandler(_LeavesOut(gate))
     choices = {"compile": True if updates == 1 else Updates(updates)}

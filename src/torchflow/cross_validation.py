@@ -16,7 +16,7 @@ from torchflow.errors import ArgumentTypeError
 from torchflow.options import FoldOptions, limits_of, refuse_unknown
 from torchflow.text_table import aligned
 from torchflow.trainer import Result, Trainer
-from torchflow.types import B, Data, M
+from torchflow.types import B, Data, M, SampleValues
 
 Prepare = Callable[[Any, Any], tuple[Any, Any]]
 """A function from the two parts of a fold to the two that are trained and validated on."""
@@ -98,9 +98,9 @@ def cross_validate(
     data: Data[B],
     *,
     folds: int = 5,
-    stratify: Any = None,
-    group: Any = None,
-    time: Any = None,
+    stratify: SampleValues = None,
+    group: SampleValues = None,
+    time: SampleValues = None,
     gap: int = 0,
     prepare: Prepare | None = None,
     **options: Unpack[FoldOptions],

@@ -19,7 +19,7 @@ from torchflow.range_test import LearningRateTest, judged
 from torchflow.run import Run
 from torchflow.trainer import Trainer
 from torchflow.trials import trial
-from torchflow.types import B, Data, M
+from torchflow.types import B, Data, LastBatch, M
 
 _SMOOTH = 0.9
 """How much of the average of the losses stays at each update."""
@@ -36,7 +36,7 @@ def find_learning_rate(
     diverged: float = 4.0,
     batch_size: int | None = None,
     shuffle: bool | Bucketed | None = None,
-    last_batch: str = "keep",
+    last_batch: LastBatch = "keep",
     workers: int | Workers = 0,
     collate: Callable[[list[Any]], B] | None = None,
 ) -> LearningRateTest:

@@ -12,7 +12,7 @@ from torchflow.errors import ArgumentTypeError
 from torchflow.intervals import Every
 from torchflow.limits import Limits
 from torchflow.saving import Resume
-from torchflow.types import Data
+from torchflow.types import Data, LastBatch
 
 
 class FoldOptions(TypedDict, total=False):
@@ -23,7 +23,7 @@ class FoldOptions(TypedDict, total=False):
     max_seconds: float | None
     batch_size: int | None
     shuffle: bool | Bucketed | None
-    last_batch: str
+    last_batch: LastBatch
     workers: int | Workers
     collate: Callable[[list[Any]], Any] | None
     validate: Every | None

@@ -20,7 +20,7 @@ from torchflow.schedule import Schedule
 
 def layer_wise(
     model: nn.Module, lr: float, decay: float = 0.9, *, layers: Sequence[str | Sequence[str]] | None = None
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Any]]:  # as torch's optimizers take them
     """Return parameter groups whose learning rates fall from the output to the input: ``lr * decay ** (layers above)``.
 
     For ``optimizer=lambda model: torch.optim.AdamW(layer_wise(model, 1e-3))``. Known as discriminative fine-tuning (Howard and

@@ -35,6 +35,7 @@ class Outputs:
 
     loss: Tensor
     count: int | Tensor | None = None
+    # Arguments of a metric object are what its mathematics needs.
     metrics: Mapping[str, Tensor | tuple[Any, ...]] = field(default_factory=dict)
     # Predictions are whatever the model gives: a tensor or a tree of them.
     predictions: Any = None
@@ -53,7 +54,7 @@ class Step(Protocol[M_contra, B_contra]):
 
 def supervised(
     loss: Callable[[Any, Any], Tensor], *, metrics: Mapping[str, MetricFunction | Metric] | None = None
-) -> Supervised[nn.Module]:
+) -> Supervised[nn.Module]:  # predictions and targets are what the model and the loss agree on: tensors, or trees of them
     """Build the common step: ``loss(model(inputs), targets)`` for batches ``(inputs, targets)``.
 
     The loss is trained as a mean over what it counts, and the count is derived from it: the samples of the batch; for

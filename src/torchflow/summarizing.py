@@ -92,6 +92,7 @@ class Summary:
         return "\n".join([*lines, f"memory: {', '.join(memory) or 'none'}"])
 
 
+# Inputs are whatever the model, or forward, takes.
 def summary(model: M, inputs: Any, *, forward: Callable[[M, Any], object] | None = None) -> Summary:
     """Look at a model: its layers, their outputs, parameters, memory and multiply-adds.
 

@@ -9,7 +9,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ from torchflow.run import Choices, Run
 from torchflow.saving import Resume, identity, schedule_identity
 from torchflow.schedule import Schedule, SchedulerRecipe
 from torchflow.step import Outputs, Step
-from torchflow.types import B, Data, M, OptimizerRecipe
+from torchflow.types import B, Data, LastBatch, M, OptimizerRecipe
 from torchflow.updates import Updates
 
 if TYPE_CHECKING:
@@ -118,10 +118,10 @@ class Trainer(Generic[M, B]):
         callbacks: Sequence[Callback] | Mapping[str, Callback] = (),
         checkpoints: Checkpoints | str | os.PathLike[str] | None = None,
         progress: bool | None = None,
-        nonfinite: str = "raise",
+        nonfinite: Literal["raise", "skip"] = "raise",
         device: str | torch.device = "auto",
         precision: str = "float32",
-        memory_format: str | None = None,
+        memory_format: Literal["channels_last"] | None = None,
         compile: bool | Updates = False,
         deterministic: bool | None = None,
         seed: int = 0,
@@ -167,7 +167,7 @@ class Trainer(Generic[M, B]):
         max_seconds: float | None = None,
         batch_size: int | None = None,
         shuffle: bool | Bucketed | None = None,
-        last_batch: str = "keep",
+        last_batch: LastBatch = "keep",
         workers: int | Workers = 0,
         collate: Callable[[list[Any]], B] | None = None,
         validation: Data[B] | Mapping[str, Data[B]] | None = None,
@@ -231,7 +231,7 @@ class Trainer(Generic[M, B]):
         *,
         batch_size: int | None = None,
         shuffle: bool | Bucketed | None = None,
-        last_batch: str = "keep",
+        last_batch: LastBatch = "keep",
         workers: int | Workers = 0,
         collate: Callable[[list[Any]], B] | None = None,
         validation: Data[B] | Mapping[str, Data[B]] | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,6 +17,9 @@ B_contra = TypeVar("B_contra", contravariant=True)
 T = TypeVar("T")
 """A sample."""
 U = TypeVar("U")
+V = TypeVar("V")
+Tree = TypeVar("Tree", bound="Tensor | tuple[Any, ...] | dict[str, Tensor] | AnyDataclass")
+"""A tensor, or a structure of some that annotations can follow."""
 T_co = TypeVar("T_co", covariant=True)
 
 State: TypeAlias = "bool | int | float | str | Tensor | Sequence[State] | Mapping[str, State] | None"
@@ -28,6 +31,12 @@ Data: TypeAlias = "Iterable[B] | SizedSource[Any] | tuple[Any, ...] | Mapping[st
 OptimizerRecipe: TypeAlias = Callable[[M], Optimizer]
 """A function from the model to its optimizer."""
 
+LastBatch: TypeAlias = Literal["keep", "drop", "pad"]
+"""What becomes of a last, short batch."""
+
+SampleValues: TypeAlias = "str | int | Sequence[Any] | Listable | None"
+"""One value of every sample: the name or the position of a part of it, or as many values as there are samples."""
+
 
 class SizedSource(Protocol[T_co]):
     """Anything with a length and items: torch's map-style datasets, HF datasets, lists."""
@@ -37,12 +46,26 @@ class SizedSource(Protocol[T_co]):
     def __getitem__(self, index: int, /) -> T_co: ...
 
 
+class AnyDataclass(Protocol):
+    """An instance of some dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+class Listable(Protocol):
+    """Anything that becomes a list: tensors, arrays, columns of frames."""
+
+    def tolist(self) -> Any:
+        """Return the values; a number where there is one alone, so that the type stays open."""
+        ...
+
+
 @runtime_checkable
 class Metric(Protocol):
     """An object that gathers and computes; torchmetrics' classes fit as they are."""
 
-    # Metrics take whatever their mathematics needs, so the arguments stay open.
-    def update(self, *args: Any) -> object:
+    # Metrics take whatever their mathematics needs, so the arguments stay open; this form is the one that every checker takes so.
+    def update(self, *args: Any, **kwargs: Any) -> object:
         """Gather one batch, usually ``(predictions, targets)``."""
         ...
 
@@ -52,6 +75,14 @@ class Metric(Protocol):
 
     def reset(self) -> object:
         """Forget all that was gathered."""
+        ...
+
+
+class HasState(Protocol):
+    """An object that says what it is made from again, such as a fitted encoder."""
+
+    def state(self) -> Mapping[str, State]:
+        """Return plain values and tensors."""
         ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torchflow.arguments import shown, whole
 from torchflow.errors import ArgumentTypeError
@@ -21,7 +22,7 @@ class Updates:
         ArgumentValueError: ``count`` is below 1.
     """
 
-    count: int | str
+    count: int | Literal["epoch"]
 
     def __post_init__(self) -> None:
         if isinstance(self.count, str):

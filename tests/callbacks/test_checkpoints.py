@@ -3,7 +3,7 @@ from __future__ import annotations
 import logging
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -94,7 +94,7 @@ class Scores(Callback):
     ],
 )
 def test_the_best_checkpoint_stays_and_is_pointed_to(
-    tmp_path: Path, values: list[float], mode: str, best: int, background: bool
+    tmp_path: Path, values: list[float], mode: Literal["min", "max"], best: int, background: bool
 ) -> None:
     folder = tmp_path / "run"
     checkpoints = Checkpoints(folder, best="valid/score", mode=mode, background=background, every=Every(epochs=100))

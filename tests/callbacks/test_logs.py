@@ -334,14 +334,14 @@ def test_samples_without_targets_are_shown_by_a_forward_pass_of_the_users() -> N
         (lambda: TensorBoard(3), ArgumentTypeError, "folder must be a path"),  # type: ignore[arg-type]
         (lambda: TensorBoard("a", every=Every(epochs=1)), ArgumentValueError, r"TensorBoard\(every=…\) chooses updates"),
         (lambda: Notify("me"), ArgumentTypeError, "send must be a function"),  # type: ignore[arg-type]
-        (lambda: Notify(print, at="end"), ArgumentTypeError, "at must be a list of moments such as"),
+        (lambda: Notify(print, at="end"), ArgumentTypeError, "at must be a list of moments such as"),  # type: ignore[arg-type]
         (lambda: Notify(print, at=[]), ArgumentValueError, "at must name a moment, one of 'start', 'validation', 'epoch', 'end'"),
         (
-            lambda: Notify(print, at=["ends"]),
+            lambda: Notify(print, at=["ends"]),  # type: ignore[list-item]
             ArgumentValueError,
             "at must be one of 'start', 'validation', 'epoch', 'end', 'failure'",
         ),
-        (lambda: Notify(print, on_error="ignore"), ArgumentValueError, "on_error must be one of 'warn', 'stop'"),
+        (lambda: Notify(print, on_error="ignore"), ArgumentValueError, "on_error must be one of 'warn', 'stop'"),  # type: ignore[arg-type]
         (lambda: Sample(table(2, 2), 3), ArgumentTypeError, "show must be a function"),  # type: ignore[arg-type]
         (lambda: Sample(table(2, 2), print, forward=3), ArgumentTypeError, "forward must be a function"),  # type: ignore[arg-type]
         (lambda: Sample(table(2, 2), print, batch_size=0), ArgumentValueError, "batch_size must be an int of at least 1"),

@@ -5,7 +5,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -201,7 +201,7 @@ def test_groups_train_what_single_updates_train(
     rows: int,
     batch_size: int,
     accumulate: int,
-    size: int | str,
+    size: int | Literal["epoch"],
     epochs: int,
     clip: float | None,
     clip_value: float | None,
@@ -319,7 +319,7 @@ class TestWhatIsCaptured:
 
 @pytest.mark.usefixtures("interpreter")
 class TestGroups:
-    def run(self, updates: int | str = 4, rows: int = 42, **options: Any) -> Any:
+    def run(self, updates: int | Literal["epoch"] = 4, rows: int = 42, **options: Any) -> Any:
         trainer = Trainer(
             supervised(nn.MSELoss()), optimizer=OPTIMIZERS["Adam"], progress=False, compile=Updates(updates), **options
         )
@@ -379,7 +379,14 @@ class TestGroups:
     stop=st.integers(1, 12),
 )
 def test_a_compiled_run_killed_and_resumed_ends_equal(
-    tmp_path_factory: Any, rows: int, size: int | str, accumulate: int, epochs: int, schedule: str, validate: Every, stop: int
+    tmp_path_factory: Any,
+    rows: int,
+    size: int | Literal["epoch"],
+    accumulate: int,
+    epochs: int,
+    schedule: str,
+    validate: Every,
+    stop: int,
 ) -> None:
     """Law 2 with ``compile=``: dropout, statistics, schedules, best weights; and law 3, since the reference is not saved.
 

@@ -13,6 +13,7 @@ from torchflow.data import batches_of
 from torchflow.data.dataset_batches import DatasetBatches
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
 from torchflow.randomness import Keys
+from torchflow.types import LastBatch
 
 
 def numbers(length: int) -> data.Dataset[Any]:
@@ -40,7 +41,7 @@ def test_the_defaults_are_32_and_shuffled_for_training_alone() -> None:
     epoch=st.integers(0, 5),
 )
 @settings(deadline=None, max_examples=120)
-def test_batches_are_the_cuts_of_the_order(length: int, size: int, last: str, shuffle: bool, epoch: int) -> None:
+def test_batches_are_the_cuts_of_the_order(length: int, size: int, last: LastBatch, shuffle: bool, epoch: int) -> None:
     if last == "drop" and size > length:
         return
     batches = batches_of(numbers(length), keys=Keys(1), name="train", batch_size=size, shuffle=shuffle, last_batch=last)

@@ -240,7 +240,7 @@ def test_what_changes_samples_changes_the_digest(monkeypatch: pytest.MonkeyPatch
 
 def test_data_in_memory_and_the_algebra_count() -> None:
     base = data.from_tensors(torch.arange(10))
-    others = [
+    others: list[Dataset[Any]] = [
         base,
         data.from_tensors(torch.arange(10).float()),
         data.from_tensors(torch.arange(10).roll(1)),

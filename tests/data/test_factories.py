@@ -67,7 +67,7 @@ def test_arrays_that_torch_cannot_share_are_copied() -> None:
     assert data.from_arrays(frozen).take_batch([2]).tolist() == [2]
     assert data.from_arrays(np.arange(3)[::-1]).take_batch([0]).tolist() == [2]
     assert data.from_arrays(np.arange(3), torch.arange(3))[1] == (torch.tensor(1), torch.tensor(1))
-    assert data.from_tensors(np.arange(3))[1] == torch.tensor(1)
+    assert data.from_tensors(np.arange(3))[1] == torch.tensor(1)  # type: ignore[call-overload]  # from_arrays says what it gives
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,11 @@ def test_arrays_that_torch_cannot_share_are_copied() -> None:
     [
         (data.from_tensors, ArgumentTypeError, "needs at least one tensor"),
         (lambda: data.from_tensors([]), ArgumentTypeError, "needs at least one tensor"),
-        (lambda: data.from_tensors(torch.zeros(3), 4), ArgumentTypeError, r"from_tensors's argument \[1\] must be a tensor, got 4"),
+        (
+            lambda: data.from_tensors(torch.zeros(3), 4),  # type: ignore[call-overload]
+            ArgumentTypeError,
+            r"from_tensors's argument \[1\] must be a tensor, got 4",
+        ),
         (
             lambda: data.from_tensors(torch.zeros(3).to_sparse()),
             ArgumentTypeError,

@@ -151,7 +151,7 @@ def test_what_is_split_by_is_found_wherever_it_is() -> None:
     x[:, 1] = torch.arange(40) // 4
     frame = pd.DataFrame({"n": range(40), "site": [place // 4 for place in range(40)], "y": 0.5})
     words = [{"place": place, "kind": kind, "when": None} for place, kind in enumerate(kinds)]
-    for dataset, by in [
+    cases: list[tuple[Dataset[Any], Any]] = [
         (data.from_tensors({"place": x, "kind": torch.tensor([kind == "a" for kind in kinds])}), "kind"),
         (data.from_iterable(words), "kind"),
         (data.from_iterable(words).map(lambda sample: sample), "kind"),
@@ -160,7 +160,8 @@ def test_what_is_split_by_is_found_wherever_it_is() -> None:
         (numbered(list(range(40))), pd.Series(kinds)),
         (numbered(list(range(40))), np.array(kinds)),
         (numbered(list(range(40))), torch.tensor([[0], [1]] * 20)),
-    ]:
+    ]
+    for dataset, by in cases:
         train, test = dataset.split(0.75, 0.25, stratify=by)
         assert len(train) == 3 * len(test)
     for target, side, place in [("y", 0, 1), ("site", 1, 0)]:

@@ -65,6 +65,7 @@ def test_samples_that_nobody_described_have_no_schema() -> None:
 def test_a_concat_of_other_sizes_says_so_and_of_other_kinds_says_nothing() -> None:
     short, long = data.from_tensors(torch.zeros(2, 3)), data.from_tensors(torch.zeros(2, 5))
     assert short.concat(long).schema == Schema((Field("x", (None,), torch.float32),))
+    other: Any
     for other in (torch.zeros(2, 3).double(), torch.zeros(2, 3, 1), {"y": torch.zeros(2, 3)}, (torch.zeros(2), torch.zeros(2))):
         assert short.concat(data.from_tensors(other)).schema is None
 

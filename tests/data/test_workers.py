@@ -25,6 +25,7 @@ from torchflow.data.processes import Request, _Answers, _check_travels
 from torchflow.data.threads import read_ahead
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
 from torchflow.randomness import Keys
+from torchflow.types import LastBatch
 
 
 def drawn(index: int) -> Any:
@@ -251,7 +252,7 @@ def tenfold(sample: Any) -> Any:
 @pytest.mark.skipif("fork" not in torch.multiprocessing.get_all_start_methods(), reason="this system cannot fork")
 @pytest.mark.parametrize("last_batch", ["keep", "pad"])
 @pytest.mark.parametrize("workers", [Workers(1, prefetch=1), Workers(2, prefetch=4), Workers(2, persistent=False)])
-def test_every_way_to_read_ahead_makes_the_same_batches(workers: Workers, last_batch: str) -> None:
+def test_every_way_to_read_ahead_makes_the_same_batches(workers: Workers, last_batch: LastBatch) -> None:
     dataset = data.as_dataset(Drawn()).map(tenfold)
     inline, ahead = (
         batches_of(dataset, keys=Keys(3), name="train", batch_size=3, last_batch=last_batch, workers=chosen)
@@ -340,7 +341,7 @@ sys.exit(failed)
         (lambda: Workers(-1), r"Workers\(number=…\) must be an int of at least 0"),
         (lambda: Workers(True), r"Workers\(number=…\) must be an int of at least 0"),
         (lambda: Workers(1, prefetch=0), r"Workers\(prefetch=…\) must be an int of at least 1"),
-        (lambda: Workers(1, start="thread"), r"Workers\(start=…\) must be one of 'fork', 'spawn', got 'thread'"),
+        (lambda: Workers(1, start="thread"), r"Workers\(start=…\) must be one of 'fork', 'spawn', got 'thread'"),  # type: ignore[arg-type]
         (lambda: Workers(1, persistent=1), r"Workers\(persistent=…\) must be True or False"),  # type: ignore[arg-type]
         (lambda: batches(drawn, workers=Workers), r"workers must be an int or data.Workers\(2, …\), got the class itself"),
         (

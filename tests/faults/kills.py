@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from itertools import product
+from typing import Literal
 
 from tests.faults.campaign import Campaign, Trials
 from tests.faults.children import PATIENCE, ended, group_lives, kill_group, said, start
@@ -57,7 +58,8 @@ def workers_changed(campaign: Campaign) -> Trials:
 
 def _ways_to_read() -> list[Workers]:
     """Return every number of workers with each way to begin, to stay and to read ahead."""
-    ways = product((0, 1, 2, 3), (1, 4), ("fork", "spawn"), (True, False))
+    starts: tuple[Literal["fork", "spawn"], ...] = ("fork", "spawn")
+    ways = product((0, 1, 2, 3), (1, 4), starts, (True, False))
     return [Workers(number, prefetch, start, persistent) for number, prefetch, start, persistent in ways]
 
 

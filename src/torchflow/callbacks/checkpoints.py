@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from torchflow import arguments, checkpoint, interruption
 from torchflow.callbacks.history import history_of
@@ -53,10 +53,10 @@ class Checkpoints(Callback):
         every: Every | None = None,
         keep: int = 2,
         best: str | None = None,
-        mode: str = "min",
+        mode: Literal["min", "max"] = "min",
         on_exception: bool = True,
         background: bool = True,
-        on_error: str = "stop",
+        on_error: Literal["stop", "warn"] = "stop",
     ) -> None:
         self.folder = arguments.path("folder", folder)
         if every is not None and not isinstance(every, Every):
@@ -66,10 +66,12 @@ class Checkpoints(Callback):
         if best is not None and (not isinstance(best, str) or not all(best.partition("/"))):
             raise ArgumentValueError(f"best must be the full name of a metric such as 'valid/loss', got {arguments.shown(best)}.")
         self.best = best
-        self.mode = arguments.one_of("mode", mode, ("min", "max"))
+        arguments.one_of("mode", mode, ("min", "max"))
+        self.mode = mode
         self.save_on_exception = arguments.flag("on_exception", on_exception)
         self.background = arguments.flag("background", background)
-        self.on_error = arguments.one_of("on_error", on_error, ("stop", "warn"))
+        arguments.one_of("on_error", on_error, ("stop", "warn"))
+        self.on_error = on_error
         self._save: checkpoint.BackgroundSave | None = None
         self._best_value: float | None = None
         self._best_step: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torchflow.arguments import function, one_of, shown
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
@@ -35,7 +35,13 @@ class Notify(Callback):
         ArgumentValueError: A moment is unknown, or there is none.
     """
 
-    def __init__(self, send: Callable[[str], object], *, at: Collection[str] = ("end", "failure"), on_error: str = "warn") -> None:
+    def __init__(
+        self,
+        send: Callable[[str], object],
+        *,
+        at: Collection[Literal["start", "validation", "epoch", "end", "failure"]] = ("end", "failure"),
+        on_error: Literal["warn", "stop"] = "warn",
+    ) -> None:
         self._send = function("send", send, hint="Write send=print, or a function of one line of text.")
         if isinstance(at, str) or not isinstance(at, Collection):
             raise ArgumentTypeError(f"at must be a list of moments such as ['end', 'failure'], got {shown(at)}.")

@@ -38,7 +38,7 @@ class Sample(Recurring):
 
     def __init__(
         self,
-        data: Any,
+        data: Any,  # data without targets too, of any kind that predict takes
         show: Callable[[Any, Progress], object],
         *,
         every: Every | None = None,

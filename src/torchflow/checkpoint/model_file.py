@@ -23,14 +23,14 @@ from torchflow.checkpoint.shards import raw
 from torchflow.checkpoint.tensors import check_tensor, snapshot, view_of
 from torchflow.errors import ArgumentTypeError, CheckpointError, MismatchError, StateError
 from torchflow.names import plain_name
-from torchflow.types import M, State
+from torchflow.types import HasState, M, State
 
 
 def save_model(
     model: nn.Module,
     path: str | os.PathLike[str],
     *,
-    encoders: Mapping[str, Any] | None = None,
+    encoders: Mapping[str, HasState] | None = None,
     files: FileSystem = FILES,
 ) -> None:
     """Save parameters and persistent buffers as one safetensors file, replacing an older one in one piece.
@@ -134,7 +134,7 @@ def _live_tensors(argument: str, model: object) -> dict[str, Tensor]:
     return tensors
 
 
-def _encoder_states(encoders: Mapping[str, Any] | None) -> dict[str, Mapping[str, State]]:
+def _encoder_states(encoders: Mapping[str, HasState] | None) -> dict[str, Mapping[str, State]]:
     if encoders is None:
         return {}
     if not isinstance(encoders, Mapping):

@@ -14,7 +14,7 @@ from torchflow.data.streams import StreamBatches
 from torchflow.data.workers import Workers, workers_of
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.randomness import Keys
-from torchflow.types import State, T_co
+from torchflow.types import LastBatch, State, T_co
 
 
 class Batches(Protocol[T_co]):
@@ -46,13 +46,13 @@ class Batches(Protocol[T_co]):
 
 
 def batches_of(
-    data: object,
+    data: object,  # anything at all: what it is, and so what its batches are, is found out here
     *,
     keys: Keys,
     name: str,
     batch_size: int | None = None,
     shuffle: bool | Bucketed | None = None,
-    last_batch: str = "keep",
+    last_batch: LastBatch = "keep",
     workers: int | Workers = 0,
     collate: Callable[[list[Any]], Any] | None = None,
     pin_memory: bool = False,

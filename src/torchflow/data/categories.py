@@ -65,6 +65,7 @@ class Categorized:
         """How many codes there are, the one for unknown values included, as in ``nn.Embedding(size, ...)``."""
         return len(self.vocabulary) + (self.unknown == "code")
 
+    # A sample or batch of any structure, in which one part becomes something else.
     def __call__(self, tree: Any) -> Any:
         """Return the sample or batch with int64 codes in place of its part, of the same shape."""
         part = part_of(tree, self.field)

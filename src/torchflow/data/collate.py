@@ -19,6 +19,7 @@ _REMEDY = (
 )
 
 
+# A batch has the structure of its samples, whatever that is.
 def collate(samples: Sequence[Any], indices: Sequence[int] | None = None) -> Any:
     """Stack samples to one batch of the same structure.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from torchflow.data.sources import Source
 from torchflow.data.views import Part, Select, Slice
 from torchflow.data.windows import Runs, Windows
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
-from torchflow.types import T, U
+from torchflow.types import SampleValues, T, U, V
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,6 +109,7 @@ class Dataset(Generic[T]):
 
         return show(self._source, n, path)
 
+    # A batch is collated: what it is follows from what the samples are.
     def take_batch(self, indices: Tensor | Sequence[int], draw: Draw | None = None) -> Any:
         """Return the collated batch of some samples, in fresh tensors (batch, ...).
 
@@ -135,6 +136,7 @@ class Dataset(Generic[T]):
         """
         return Dataset(Map(self._source, arguments.function("function", function, hint=_UNFITTED)))
 
+    # From batch to batch, and nobody says what a sample of the new one is.
     def map_batch(self, function: Callable[[Any], Any]) -> Dataset[Any]:
         """Return the dataset that a vectorised function makes of whole batches.
 
@@ -205,7 +207,16 @@ class Dataset(Generic[T]):
         """Return the samples of this dataset and then those of the others."""
         return Dataset(Concat([self._source, *_sources("concat", others)]))
 
-    def zip(self, *others: Dataset[Any]) -> Dataset[tuple[Any, ...]]:
+    @overload
+    def zip(self, other: Dataset[U], /) -> Dataset[tuple[T, U]]: ...
+
+    @overload
+    def zip(self, second: Dataset[U], third: Dataset[V], /) -> Dataset[tuple[T, U, V]]: ...
+
+    @overload  # beyond three, annotations have no word for a tuple of each one's sample
+    def zip(self, *others: Dataset[Any]) -> Dataset[tuple[Any, ...]]: ...
+
+    def zip(self, *others: Dataset[Any]) -> Dataset[Any]:
         """Return tuples of a sample of each dataset; random maps of the sides draw apart unless they share a name.
 
         Raises:
@@ -222,7 +233,8 @@ class Dataset(Generic[T]):
         """Return the samples ``times`` times over; random maps draw anew each time."""
         return Dataset(Repeat(self._source, arguments.whole("times", times)))
 
-    def windows(self, length: int, stride: int = 1, horizon: int = 0, *, group: Any = None) -> Dataset[Any]:
+    # A window is collated, which makes tensors of numbers: what its samples become follows from what they are.
+    def windows(self, length: int, stride: int = 1, horizon: int = 0, *, group: SampleValues = None) -> Dataset[Any]:
         """Return runs of consecutive samples: tensors (length, ...), the first dimension being time.
 
         No window, nor what follows it, spans the end of a dataset that was joined by ``concat`` or ``repeat``, the end of a file,
@@ -249,7 +261,13 @@ class Dataset(Generic[T]):
         return Dataset(Windows(self._source, steps, gap, ahead, runs))
 
     def split(
-        self, *parts: float, seed: int = 0, stratify: Any = None, group: Any = None, time: Any = None, gap: int = 0
+        self,
+        *parts: float,
+        seed: int = 0,
+        stratify: SampleValues = None,
+        group: SampleValues = None,
+        time: SampleValues = None,
+        gap: int = 0,
     ) -> tuple[Dataset[T], ...]:
         """Return disjoint parts: random ones, or by class, by group or by time; the first is the training part.
 
@@ -276,7 +294,14 @@ class Dataset(Generic[T]):
         return tuple(map(Dataset, made))
 
     def kfold(
-        self, folds: int, seed: int = 0, *, stratify: Any = None, group: Any = None, time: Any = None, gap: int = 0
+        self,
+        folds: int,
+        seed: int = 0,
+        *,
+        stratify: SampleValues = None,
+        group: SampleValues = None,
+        time: SampleValues = None,
+        gap: int = 0,
     ) -> list[tuple[Dataset[T], Dataset[T]]]:
         """Return ``folds`` pairs (train, valid); every sample is in exactly one ``valid``.
 

@@ -27,6 +27,7 @@ _CONSTANT = 1e-12  # of its mean: below that a spread is rounding
 class FittedEncoder(Protocol):
     """A fitted, frozen transform: a function from a sample or batch to the same with one part encoded."""
 
+    # A sample or batch of any structure, in which one part becomes something else.
     def __call__(self, tree: Any, /) -> Any:
         """Return the sample or batch with its field encoded."""
         ...
@@ -91,6 +92,7 @@ class Standardized:
     mean: Tensor
     std: Tensor
 
+    # A sample or batch of any structure, in which one part becomes something else.
     def __call__(self, tree: Any) -> Any:
         """Return the sample or batch with its part scaled; floating dtypes are kept, others become the default one."""
         part = part_of(tree, self.field)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -16,9 +16,30 @@ from torchflow.data.schema import Schema
 from torchflow.data.sources import Calls, Columns, Items
 from torchflow.errors import ArgumentTypeError, DataError
 from torchflow.tree import leaves_with_paths, map_leaves
-from torchflow.types import T
+from torchflow.types import T, Tree
 
 
+@overload
+def from_tensors(tree: Tree, /) -> Dataset[Tree]: ...
+
+
+@overload
+def from_tensors(tree: Mapping[str, Any] | list[Any], /) -> Dataset[Any]: ...  # of several types, or of an unknown length
+
+
+@overload
+def from_tensors(first: Tensor, second: Tensor, /) -> Dataset[tuple[Tensor, Tensor]]: ...
+
+
+@overload
+def from_tensors(first: Tensor, second: Tensor, third: Tensor, /) -> Dataset[tuple[Tensor, Tensor, Tensor]]: ...
+
+
+@overload
+def from_tensors(*tensors: Tensor) -> Dataset[tuple[Tensor, ...]]: ...
+
+
+# A row has the structure of its columns, which may be any tree of tensors.
 def from_tensors(*tensors: Any) -> Dataset[Any]:
     """Return the dataset whose samples are the rows of tensors, which are not copied.
 
@@ -34,6 +55,21 @@ def from_tensors(*tensors: Any) -> Dataset[Any]:
     return _from_columns(tree, "from_tensors", _tensor_column)
 
 
+@overload
+def from_arrays(array: np.ndarray[Any, Any], /) -> Dataset[Tensor]: ...
+
+
+@overload
+def from_arrays(
+    first: np.ndarray[Any, Any] | Tensor, second: np.ndarray[Any, Any] | Tensor, /
+) -> Dataset[tuple[Tensor, Tensor]]: ...
+
+
+@overload
+def from_arrays(*arrays: Any) -> Dataset[Any]: ...  # trees of arrays, whose rows hold tensors in their place
+
+
+# A row has the structure of its columns, which may be any tree of arrays, with tensors in their place.
 def from_arrays(*arrays: Any) -> Dataset[Any]:
     """Return the dataset whose samples are the rows of NumPy arrays, dtypes kept, float64 too.
 

@@ -71,6 +71,7 @@ class FittedVocabulary:
         """The number of the token that every text ends with; None without one."""
         return self._special("end")
 
+    # A sample or batch of any structure, in which one part becomes something else.
     def __call__(self, tree: Any) -> Any:
         """Return the sample with numbers in place of its text."""
         if isinstance(tree, str):

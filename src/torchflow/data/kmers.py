@@ -57,6 +57,7 @@ class KMers:
     def __repr__(self) -> str:
         return f"KMers({self.k})"
 
+    # A sample or batch of any structure, in which one part becomes something else.
     def __call__(self, tree: Any) -> Any:
         """Return the sample or batch with k-mers in place of its codes.
 

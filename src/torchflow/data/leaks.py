@@ -18,6 +18,7 @@ from torchflow.data.overlaps import Overlap, SplitReport
 from torchflow.data.signatures import BITS_APART, Content, Words, alike, content_of_sample, signature
 from torchflow.data.values import codes_of
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, LeakError
+from torchflow.types import SampleValues
 
 _CELLS = 2**22  # signatures compared at once
 
@@ -25,7 +26,7 @@ _CELLS = 2**22  # signatures compared at once
 def check_splits(
     *splits: Dataset[Any],
     names: Sequence[str] | None = None,
-    group: Any = None,
+    group: SampleValues = None,
     near: bool = True,
     raises: bool = True,
 ) -> SplitReport:

@@ -197,6 +197,7 @@ class RandomReverseComplement:
         if self._probability > 1:
             raise ArgumentValueError(f"probability must be from 0 to 1, got {probability}.")
 
+    # A sample of any structure comes back with one part turned.
     def __call__(self, sample: Any, generator: torch.Generator) -> Any:
         """Return the sample, or its other strand."""
         if float(torch.rand((), generator=generator)) >= self._probability:

@@ -23,7 +23,7 @@ class Overlap:
     kind: str
     first: tuple[str, int]
     second: tuple[str, int]
-    value: Any = None
+    value: Any = None  # what a group is known by: whatever the user has
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ class PadBatch:
         arguments.whole_or_none("length", self.length)
         arguments.whole("multiple", self.multiple)
 
+    # A batch has the structure of its samples, whatever that is.
     def __call__(self, samples: Sequence[Any]) -> Any:
         """Return the batch of some samples.
 
@@ -141,6 +142,7 @@ class MaskedLoss:
         axis: The dimension of the loss that is the length: 1 for (batch, longest, ...), -1 for (batch, ..., longest).
     """
 
+    # Predictions are what the model and the loss agree on: a tensor, or several.
     def __init__(self, loss: Callable[[Any, Tensor], Tensor], axis: int = -1) -> None:
         self._loss = arguments.function("loss", loss)
         if getattr(loss, "reduction", "none") != "none":
@@ -149,6 +151,7 @@ class MaskedLoss:
             raise ArgumentTypeError(f"axis must be an int, got {arguments.shown(axis)}.")
         self._axis = axis
 
+    # Predictions as in the constructor.
     def __call__(self, predictions: Any, targets: Padded) -> Tensor:
         """Return the mean of the loss over the real steps, shape ().
 
@@ -170,6 +173,7 @@ class MaskedLoss:
         zero = torch.zeros((), dtype=steps.dtype, device=steps.device)
         return torch.where(targets.mask, steps, zero).sum() / targets.mask.sum().clamp(min=1)
 
+    # Predictions as in the constructor.
     def count(self, predictions: Any, targets: Padded) -> Tensor:
         """Return how many steps are real: int64, shape ()."""
         return targets.mask.sum()

@@ -11,6 +11,7 @@ from torchflow.data.bucketing import Bucketed
 from torchflow.data.interop import yields_batches
 from torchflow.data.workers import Workers
 from torchflow.randomness import Keys
+from torchflow.types import LastBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Reading:
 
     batch_size: int | None = None
     shuffle: bool | Bucketed | None = None
-    last_batch: str = "keep"
+    last_batch: LastBatch = "keep"
     workers: int | Workers = 0
     collate: Callable[[list[Any]], Any] | None = None
 

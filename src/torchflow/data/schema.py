@@ -89,6 +89,7 @@ class Schema:
         return tuple(column for field in self.fields if field.target for column in field.columns)
 
     @classmethod
+    # A batch is any tree of tensors.
     def of_batch(cls, batch: Any) -> Schema:
         """Return the schema of the samples in a tree of tensors (batch, ...), named by their keys, ``x`` and ``y``, or positions."""
         pair = type(batch) is tuple and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)

@@ -91,6 +91,7 @@ class LogMel:
                 "Use fewer mels, a larger n_fft or a higher lowest."
             )
 
+    # A sample or batch of any structure, in which one part becomes something else.
     def __call__(self, tree: Any) -> Any:
         """Return the sample or batch with its sound as a spectrogram.
 

@@ -80,6 +80,7 @@ class TableEncoding:
             return self.schema
         return Schema(tuple(field for field in self.schema.fields if not field.target))
 
+    # A sample or batch of any structure, in which one part becomes something else.
     def __call__(self, tree: Any) -> Any:
         """Return ``(x, y)`` of a row or a batch of rows: x of shape (columns,) or (batch, columns).
 

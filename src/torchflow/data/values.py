@@ -20,9 +20,6 @@ from torchflow.data.sources import Source
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
 from torchflow.tree import leaves_with_paths
 
-By = "str | int | Sequence[Any] | Tensor | None"
-"""The name or position of a part of a sample, or one value for each sample."""
-
 
 def codes_of(source: Source, argument: str, by: Any) -> tuple[Tensor, list[Any]]:
     """Return a code for every sample, and the values that the codes stand for, sorted.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from dataclasses import dataclass
+from typing import Literal
 
 from torchflow import arguments
 from torchflow.errors import ArgumentTypeError
@@ -35,7 +36,7 @@ class Workers:
 
     number: int
     prefetch: int = 2
-    start: str | None = None
+    start: Literal["fork", "spawn"] | None = None
     persistent: bool = True
 
     def __post_init__(self) -> None:

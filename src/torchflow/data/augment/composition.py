@@ -32,6 +32,7 @@ class Compose:
         """Whether one of them draws from the global generators."""
         return any(getattr(transform, "foreign", False) for transform in self.transforms)
 
+    # A sample of any structure, as the transforms take and give it.
     def __call__(self, sample: Any, generator: torch.Generator) -> Any:
         """Return what the last transform makes."""
         for transform in self.transforms:
@@ -65,6 +66,7 @@ class Sometimes:
         """Whether it draws from the global generators."""
         return bool(getattr(self.transform, "foreign", False))
 
+    # A sample of any structure, as the transforms take and give it.
     def __call__(self, sample: Any, generator: torch.Generator) -> Any:
         """Return the sample, or what the transform makes of it."""
         chance = torch.rand((), generator=generator, dtype=torch.float64).item()
@@ -95,10 +97,12 @@ class Keyed:
 
     foreign = True
 
+    # A transform of another library, from what it takes to what it gives.
     def __init__(self, transform: Callable[[Any], Any], *, field: int | str | None = 0) -> None:
         self.transform = arguments.function("transform", transform)
         self.field = checked_field(field)
 
+    # A sample of any structure, as the transforms take and give it.
     def __call__(self, sample: Any, generator: torch.Generator) -> Any:
         """Return the sample with its part transformed."""
         number = int(torch.randint(2**63 - 1, (), generator=generator))

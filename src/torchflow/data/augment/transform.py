@@ -38,6 +38,7 @@ class Transform(ABC):
         if not self.fields:
             raise ArgumentValueError("field names no part of a sample. Name at least one.")
 
+    # A sample of any structure; one part is drawn anew.
     def __call__(self, sample: Any, generator: torch.Generator) -> Any:
         """Return the sample with its fields changed.
 

@@ -31,7 +31,7 @@ _FIRST_FILES = 3  # whose headers are read when a dataset is made
 
 
 def from_audio(
-    path: Any,
+    path: Any,  # whatever list_files takes: tables of any library too
     *,
     labels: str | Sequence[Any] | Tensor | None = None,
     classes: Sequence[str] | None = None,

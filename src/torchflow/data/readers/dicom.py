@@ -31,7 +31,7 @@ _UNEVEN = 0.1  # of the usual distance between slices
 
 
 def from_dicom(
-    files: Any,
+    files: Any,  # whatever list_files takes: tables of any library too
     *,
     by: str = "file",
     labels: str | Sequence[Any] | Tensor | None = None,

@@ -29,7 +29,7 @@ _LOOKED_AT = 4  # files that are read when the dataset is made, to fail early
 
 
 def from_images(
-    images: Any,
+    images: Any,  # whatever list_files takes, and arrays
     *,
     labels: str | Sequence[Any] | Tensor | None = None,
     classes: Sequence[str] | None = None,

@@ -28,7 +28,7 @@ _FIRST_FILES = 3  # that are looked into when a dataset is made
 
 
 def from_video(
-    path: Any,
+    path: Any,  # whatever list_files takes: tables of any library too
     *,
     labels: str | Sequence[Any] | Tensor | None = None,
     classes: Sequence[str] | None = None,
