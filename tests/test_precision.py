@@ -14,17 +14,21 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from torchflow import precision
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
-from torchflow.precision import FiniteCheck, backward, check_precision, clip, divide, needs_closure, optimizer_step
+from torchflow.finite import FiniteCheck
+from torchflow.optimizer_steps import needs_closure, optimizer_step
+from torchflow.precision import backward, check_precision, clip, divide
 
 CPU = torch.device("cpu")
 
 
 def test_only_known_precisions_pass() -> None:
-    assert check_precision("float32") == "float32"
-    with pytest.raises(ArgumentValueError, match=r"precision must be one of 'float32', got 'fp8' \(str\)\. A float64 model"):
-        check_precision("fp8")
-    with pytest.raises(ArgumentTypeError, match=r"precision must be one of 'float32', got torch\.float32"):
-        check_precision(torch.float32)  # type: ignore[arg-type]
+    for name in ("float32", "bf16", "fp16", "float64"):
+        assert check_precision(name, CPU) == name
+    listed = "'float32', 'bf16', 'fp16', 'float64'"
+    with pytest.raises(ArgumentValueError, match=rf"precision must be one of {listed}, got 'fp8' \(str\)\. A float64 model"):
+        check_precision("fp8", CPU)
+    with pytest.raises(ArgumentTypeError, match=rf"precision must be one of {listed}, got torch\.float32"):
+        check_precision(torch.float32, CPU)  # type: ignore[arg-type]
 
 
 def network() -> tuple[nn.Module, Callable[[nn.Module], Tensor]]:

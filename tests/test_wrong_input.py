@@ -142,6 +142,13 @@ TRAINER: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "device unknown": ({"device": "gpu"}, ArgumentValueError, r"device 'gpu' is no device that torch knows.*'auto' picks one"),
     "device absent": ({"device": "cuda:99"}, DeviceError, r"device 'cuda:99' is not on this machine\. Here there are 'cpu'"),
     "device number": ({"device": 0}, ArgumentTypeError, r"device must be a name .*got 0"),
+    "products unknown": ({"matmul_precision": "tf32"}, ArgumentValueError, r"matmul_precision must be one of .*got 'tf32'"),
+    "nothing checkpointed": ({"activation_checkpointing": []}, ArgumentValueError, r"activation_checkpointing must not be empty"),
+    "checkpointing by number": (
+        {"activation_checkpointing": 3},
+        ArgumentTypeError,
+        r"activation_checkpointing must be names or patterns",
+    ),
     "precision unknown": ({"precision": "fp8"}, ArgumentValueError, r"precision must be one of .*got 'fp8'"),
     "deterministic number": ({"deterministic": 1}, ArgumentTypeError, r"deterministic must be True or False, got 1"),
     "seed negative": ({"seed": -1}, ArgumentValueError, r"seed must be an int of at least 0 .*got -1.*any whole number from 0"),

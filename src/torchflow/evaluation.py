@@ -14,6 +14,7 @@ from torchflow.averages import Averages, kept_metrics
 from torchflow.data.batches import Batches
 from torchflow.device import move, out_of_memory
 from torchflow.errors import StepError
+from torchflow.precision import MIXED, under, widened
 from torchflow.randomness import Keys, preserved, seed_globals
 from torchflow.step import Outputs, Step, checked_loss
 from torchflow.tree import leaves_with_paths, map_leaves, samples_in
@@ -31,6 +32,11 @@ class Placement(Protocol):
     @property
     def memory_format(self) -> torch.memory_format | None:
         """The layout of images, or None."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """The precision that the step is under."""
         ...
 
 
@@ -78,17 +84,22 @@ def predict_batches(
 ) -> Any:  # a tensor, or whatever tree of tensors the step predicts
     """Return the predictions of every sample, concatenated along the first dimension, on the CPU.
 
+    The step comes under the precision of ``where``, as that of a run does; ``forward`` is put under it here.
+
     Raises:
         StepError: The step fills in no predictions and no ``forward`` is given.
     """
     parts: list[Any] = []
+    if forward is not None:
+        forward = under(forward, where.precision, where.device)
     with evaluating(model, where.device, key), contextlib.closing(_epoch(batches)) as moving:
         for batch in moving:
             interruption.check()
             on_device = move(batch, where.device, where.memory_format)
             predictions = _by_step(step, model, on_device) if forward is None else forward(model, on_device)
             parts.append(move(map_leaves(_detached, predictions), torch.device("cpu")))
-    return concatenate(parts)
+    joined = concatenate(parts)
+    return widened(joined) if where.precision in MIXED else joined
 
 
 def _epoch(batches: Batches[B]) -> Generator[B, None, None]:

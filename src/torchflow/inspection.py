@@ -21,7 +21,7 @@ from torchflow.device import available
 from torchflow.errors import CheckpointError, CorruptCheckpointError
 from torchflow.intervals import Progress
 
-CHOSEN = ("deterministic", "dtype")
+CHOSEN = ("deterministic", "dtype", "matmul_precision")
 """The parts of a fingerprint that the program chooses, so that a command cannot know the present ones."""
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from torchflow.caller import warn_caller
 from torchflow.loss_mistakes import doubts
+from torchflow.precision import MIXED, as_written
 from torchflow.step import Outputs, Supervised, checked_loss
 
 if TYPE_CHECKING:
@@ -89,8 +90,9 @@ def looked_at(run: Run[Any, Any], batch: Any) -> Outputs:
     was = run.model.training
     outputs = checked_loss(run.step(run.model, batch), training=True)
     run.looked, run.first_loss = True, float(outputs.loss.detach())
-    if isinstance(run.step, Supervised):
-        for doubt in doubts(run.step.loss, outputs.predictions, batch[1]):
+    step = as_written(run.step)
+    if isinstance(step, Supervised):
+        for doubt in doubts(step.loss, outputs.predictions, batch[1]):
             warn_caller(doubt)
     if was and not run.model.training:
         warn_caller(
@@ -102,6 +104,16 @@ def looked_at(run: Run[Any, Any], batch: Any) -> Outputs:
             "nn.ModuleDict({...})."
         )
     return outputs
+
+
+def warn_of_full_precision(run: Run[Any, Any]) -> None:
+    """Warn where the first update of a user's own knew nothing of the mixed precision that was asked for."""
+    run.looked = True
+    if run.choices.precision in MIXED and not (run.computed or getattr(run.step, "used", False)):
+        warn_caller(
+            f"precision={run.choices.precision!r} has no effect in this update=: its forward passes were in the model's own dtypes. Call run.step(run.model, "
+            "batch) in it, or make them in a block: with run.computing(): ..."
+        )
 
 
 def warn_of_growth(run: Run[Any, Any], loss: float) -> None:

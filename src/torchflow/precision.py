@@ -1,29 +1,194 @@
-"""Numbers: dtypes, gradients that are finite, clipping, and the optimizer's step. The only file that decides them."""
+"""Numbers: dtypes, autocast, the scaling of losses, and clipping. The only file that decides them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
-from typing import Any, cast
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim import Optimizer
 
 from torchflow.arguments import one_of
+from torchflow.errors import ArgumentValueError, DeviceError
+from torchflow.tree import map_leaves
 
-PRECISIONS = ("float32",)
+MIXED = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""The precisions in which weights stay in float32, and operations that gain from it are computed in fewer bits."""
+PRECISIONS = ("float32", *MIXED, "float64")
+MATMUL_PRECISIONS = ("highest", "high", "medium")
 
 
-def check_precision(precision: str) -> str:
+def check_precision(precision: str, device: torch.device) -> str:
     """Check a precision's name: ``"float32"`` computes in the dtypes of the model and the data, unchanged.
 
     Raises:
         ArgumentTypeError: It is no text.
         ArgumentValueError: It is none of the known names.
+        DeviceError: The device does not compute in it.
     """
-    return one_of("precision", precision, PRECISIONS, hint="A float64 model and float64 data train in float64 under 'float32' too.")
+    one_of("precision", precision, PRECISIONS, hint="A float64 model and float64 data train in float64 under 'float32' too.")
+    if precision == "float64" and device.type == "mps":
+        raise DeviceError(
+            "precision 'float64' is not there on mps devices, which have no such numbers. Pass device='cpu', or 'float32'."
+        )
+    try:
+        autocasting(precision, device)
+    except RuntimeError as error:
+        raise DeviceError(f"precision {precision!r} is not there on {device}: {error} Pass precision='float32'.") from error
+    return precision
+
+
+def check_matmul_precision(precision: str | None) -> str | None:
+    """Check the name of a precision of float32 products.
+
+    Raises:
+        ArgumentTypeError: It is no text.
+        ArgumentValueError: It is none of torch's names.
+    """
+    return None if precision is None else one_of("matmul_precision", precision, MATMUL_PRECISIONS)
+
+
+@contextlib.contextmanager
+def matmul_precision(precision: str | None) -> Iterator[None]:
+    """Hold torch to a precision of float32 products, and put the earlier one back; None leaves it as it is."""
+    if precision is None:
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def prepare_model(model: nn.Module, precision: str) -> None:
+    """Convert a model's floating-point numbers to float64, in place, where that is the precision; refuse what does not suit it.
+
+    Raises:
+        ArgumentValueError: A parameter that is trained has a dtype that mixed precision would leave as it is, or cannot scale.
+    """
+    if precision == "float64":
+        model.double()
+    unfit = {"bf16": (torch.float64,), "fp16": (torch.float64, torch.float16)}.get(precision, ())
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and parameter.dtype in unfit:
+            raise ArgumentValueError(
+                f"precision {precision!r} trains float32 weights, and model has {name!r} in {str(parameter.dtype).removeprefix('torch.')}. "
+                "Convert it: model.float(); or pass precision='float32', which leaves all dtypes as they are."
+            )
+
+
+def autocasting(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which a forward pass is made; it does nothing where the precision is not a mixed one.
+
+    torch's cache of cast weights stays off. It lives as long as the context does, so an optimizer that steps, or a pass without
+    gradients, in the same context would leave the next pass on old weights, or on weights without gradients.
+    """
+    return torch.autocast(device.type, MIXED[precision], cache_enabled=False) if precision in MIXED else nullcontext()
+
+
+class Converted:
+    """A function ``(model, batch)``, such as a step, under a precision; its metrics are the function's.
+
+    Args:
+        function: The function.
+        precision: Any but ``"float32"``.
+        device: Where it computes.
+    """
+
+    __slots__ = ("_context", "_doubled", "function", "metrics", "used")
+
+    def __init__(self, function: Callable[[Any, Any], Any], precision: str, device: torch.device) -> None:
+        self.function = function
+        self.metrics = getattr(function, "metrics", {})
+        self.used = False
+        self._context = autocasting(precision, device)  # made once: making it asks the device
+        self._doubled = precision == "float64"
+
+    def __call__(self, model: Any, batch: Any, /) -> Any:
+        """Call the function; in float64 with a batch whose floating-point tensors are float64."""
+        self.used = True
+        with self._context:
+            return self.function(model, doubled(batch) if self._doubled else batch)
+
+
+def under(function: Callable[[Any, Any], Any], precision: str, device: torch.device) -> Callable[[Any, Any], Any]:
+    """Return a function ``(model, batch)`` under a precision: itself under ``"float32"``, which costs nothing."""
+    return function if precision == "float32" else Converted(function, precision, device)
+
+
+def as_written(function: Any) -> Any:
+    """Return what :func:`under` was given."""
+    return function.function if isinstance(function, Converted) else function
+
+
+def doubled(batch: Any) -> Any:
+    """Return a batch with its floating-point tensors in float64; whole and complex numbers stay."""
+    return map_leaves(lambda leaf: leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf, batch)
+
+
+def widened(tree: Any) -> Any:
+    """Return a tree with bfloat16 and float16 in float32, which holds each of their values; NumPy has no bfloat16."""
+    return map_leaves(lambda leaf: leaf.float() if isinstance(leaf, Tensor) and leaf.dtype in MIXED.values() else leaf, tree)
+
+
+class Scaling:
+    """Scales losses for float16, so that small gradients do not vanish, by torch's ``GradScaler`` (Micikevicius et al., 2018).
+
+    The factor is halved where a gradient overflows, and doubled after 2,000 updates without.
+
+    Args:
+        device: Where the losses are.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._scaler = GradScaler(device.type)
+        self._open = False
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a scalar loss, times the factor, to its leaves."""
+        if self._open:  # an earlier update was left in its middle, and the scaler still waits for its end
+            self.load_state(self.state())
+        backward(self._scaler.scale(loss))
+
+    def unscale(self, optimizers: Iterable[Optimizer]) -> None:
+        """Divide all gradients by the factor; what is not finite stays so."""
+        for optimizer in optimizers:
+            if any(p.grad is not None for group in optimizer.param_groups for p in group["params"]):
+                self._scaler.unscale_(optimizer)
+                self._open = True
+
+    def adjust(self) -> None:
+        """End an update: lower the factor where a gradient was not finite, or count the update."""
+        if self._open:  # otherwise there was no gradient to look at
+            self._scaler.update()
+        self._open = False
+
+    @property
+    def excessive(self) -> bool:
+        """Whether the factor itself may be why a gradient overflows: at 1 and below, it is not."""
+        return self._scaler.get_scale() > 1.0
+
+    def state(self) -> dict[str, Any]:
+        """Return the factor, and how it moves."""
+        return self._scaler.state_dict()
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state` returned."""
+        self._scaler, self._open = GradScaler(self._device.type), False
+        self._scaler.load_state_dict(dict(state))
+
+
+def scaling_of(precision: str, device: torch.device) -> Scaling | None:
+    """Return what scales losses, which float16 alone needs."""
+    return Scaling(device) if precision == "fp16" else None
 
 
 def backward(loss: Tensor) -> None:
@@ -52,42 +217,6 @@ def divide(gradients: Iterable[Tensor], total: float | Tensor) -> None:
         gradient.div_(total)
 
 
-class FiniteCheck:
-    """Says whether every element of every gradient is finite.
-
-    The check of torch's own GradScaler looks at all gradients in one call, a quarter of the cost of one sum a gradient on
-    small models; it multiplies them by 1, which changes no bit. What it does not know (sparse gradients, several devices)
-    is looked at one by one.
-
-    Args:
-        device: The device of the gradients.
-    """
-
-    __slots__ = ("_found", "_one")
-
-    def __init__(self, device: torch.device) -> None:
-        self._found = torch.zeros(1, device=device)
-        self._one = torch.ones(1, device=device)
-
-    def __call__(self, gradients: list[Tensor]) -> bool:
-        """Look at gradients of any shapes; on an accelerator this waits for them."""
-        if not gradients:
-            return True
-        try:
-            torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._found, self._one)
-        except (RuntimeError, NotImplementedError):
-            self._found.zero_()  # some may have been looked at before the one that is not known
-            return all(bool(torch.isfinite(_values(gradient)).all()) for gradient in gradients)
-        if not self._found.item():
-            return True
-        self._found.zero_()
-        return False
-
-
-def _values(gradient: Tensor) -> Tensor:
-    return gradient.coalesce().values() if gradient.is_sparse else gradient
-
-
 def clip(parameters: Sequence[Tensor], norm: float | None, value: float | None) -> Tensor | None:
     """Clip gradients in place, by their common 2-norm first and then element by element.
 
@@ -103,64 +232,3 @@ def clip(parameters: Sequence[Tensor], norm: float | None, value: float | None) 
     if value is not None and parameters:  # torch refuses to clip nothing by value
         clip_grad_value_(parameters, value)
     return before
-
-
-def needs_closure(optimizer: Optimizer) -> bool:
-    """Say whether an optimizer evaluates the loss itself, several times a step, as L-BFGS does."""
-    return isinstance(optimizer, torch.optim.LBFGS)
-
-
-def optimizer_step(optimizer: Optimizer, closure: Callable[[], Tensor] | None = None) -> None:
-    """Let an optimizer make its step.
-
-    torch wraps the ``step`` of its own classes in a profiler's record, hooks and a gradient mode, which cost as much as a
-    small step itself. Where none of them has anything to do, the method inside is called; everything else takes the public way.
-    """
-    if closure is not None:
-        # Optimizer.step is annotated for closures that return a float; L-BFGS itself calls float() on the result.
-        optimizer.step(closure)  # type: ignore[arg-type]
-        return
-    plain = _plain_steps.get(type(optimizer))
-    if plain is None or not _is_bare(optimizer):
-        optimizer.step()
-        return
-    with torch.no_grad():
-        plain(optimizer)
-
-
-def undecorated_step(kind: type[Optimizer]) -> Callable[[Optimizer], object]:
-    """Return the ``step`` of an optimizer's class as it was written, without what torch wraps around it."""
-    step: Any = kind.step
-    while hasattr(step, "__wrapped__"):
-        step = step.__wrapped__
-    return cast("Callable[[Optimizer], object]", step)
-
-
-def _is_bare(optimizer: Optimizer) -> bool:
-    """Say whether nobody hooked, patched or profiles this optimizer; a scheduler's patch only notes that it was called."""
-    own: Any = optimizer  # its hooks are no part of torch's annotations
-    patch = vars(optimizer).get("step")
-    return not (
-        own._optimizer_step_pre_hooks
-        or own._optimizer_step_post_hooks
-        or _before_all
-        or _after_all
-        or torch._C._autograd._profiler_enabled()
-        or (patch is not None and not hasattr(patch, "_wrapped_by_lr_sched"))
-        or optimizer.defaults.get("differentiable")
-    )
-
-
-def _stock_steps() -> dict[type[Optimizer], Callable[[Optimizer], object]]:
-    """Return the undecorated steps of torch's own optimizers; none where this release has moved what they are guarded by."""
-    if _before_all is None or _after_all is None or not hasattr(torch._C._autograd, "_profiler_enabled"):
-        return {}
-    kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type) and issubclass(kind, Optimizer)]
-    return {kind: undecorated_step(kind) for kind in kinds if kind is not Optimizer}
-
-
-# The hooks of every optimizer of the process; torch.optim deletes the name of the module that they live in.
-_before_all, _after_all = (
-    getattr(import_module("torch.optim.optimizer"), f"_global_optimizer_{when}_hooks", None) for when in ("pre", "post")
-)
-_plain_steps = _stock_steps()

@@ -15,7 +15,8 @@ import hashlib
 import random
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -220,6 +221,19 @@ def preserved(device: torch.device | None = None) -> Iterator[None]:
             accelerator.set_rng_state(saved_accelerator)
         np.random.set_state(saved_numpy)
         random.setstate(saved_random)
+
+
+@contextlib.contextmanager
+def _python_set(states: tuple[Any, Any]) -> Iterator[None]:
+    with preserved():
+        np.random.set_state(states[0])
+        random.setstate(states[1])
+        yield
+
+
+def python_repeated() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Return what makes blocks in which NumPy's and Python's generators draw again what they draw from now on."""
+    return partial(_python_set, (np.random.get_state(), random.getstate()))
 
 
 def _accelerator(device: torch.device) -> _DeviceRandomness:

@@ -3,63 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchflow.averages import Averages
+from torchflow.choices import Choices
 from torchflow.data.batches import Batches
-from torchflow.device import deterministic_algorithms
 from torchflow.errors import ArgumentValueError
-from torchflow.events import Plan, Stepped
+from torchflow.events import Plan
+from torchflow.finite import FiniteCheck
 from torchflow.hooks import Callback, Reactions, Stop, callback_state, load_callback_state
 from torchflow.intervals import Alarm, Every, Progress
-from torchflow.precision import FiniteCheck, needs_closure
+from torchflow.optimizer_steps import needs_closure
+from torchflow.precision import autocasting, backward, scaling_of
 from torchflow.randomness import ForwardStream, Keys, UpdateRandomness, generator, preserved
+from torchflow.recomputing import recomputed
 from torchflow.saver import NoSaver, Saver
 from torchflow.schedule import Scheduling
 from torchflow.state import load_model_state, load_optimizer_state, model_state, optimizer_state
 from torchflow.step import Outputs, Step
 from torchflow.types import B, M, State
-
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """What a Trainer decides for its runs and what no update changes."""
-
-    accumulate: int
-    clip_norm: float | None
-    clip_value: float | None
-    nonfinite: str
-    precision: str
-    deterministic: bool | None
-    device: torch.device
-    seed: int
-    memory_format: torch.memory_format | None = None
-    group: int | None = None
-    """Updates of one call of compiled code; None where updates are not compiled."""
-
-    @property
-    def clips(self) -> bool:
-        """Whether gradients are clipped, in either way."""
-        return self.clip_norm is not None or self.clip_value is not None
-
-
-class Compiled(Protocol):
-    """Who makes several updates at once, seen from the loop; see :mod:`torchflow.compiled`."""
-
-    # A group is what windows() gives and update() takes; nobody else looks into it.
-    def windows(self, run: Run[Any, Any], single: Callable[[Run[Any, Any]], Any]) -> Generator[tuple[Any, bool], None, None]:
-        """Yield groups of updates, or the batches of a single one, and whether the epoch ends with them."""
-        ...
-
-    def update(self, run: Run[Any, Any], group: Any, single: Callable[[Run[Any, Any], list[Any]], Stepped]) -> Stepped:
-        """Make the updates of a group."""
-        ...
+from torchflow.updates import Compiled
 
 
 @dataclass(eq=False)
@@ -114,6 +83,9 @@ class Run(Generic[M, B]):
         self.parameters: list[nn.Parameter] = []
         self.accelerator = None if self.choices.device.type == "cpu" else self.choices.device
         self.all_finite = FiniteCheck(self.choices.device)
+        self.scaling = scaling_of(self.choices.precision, self.choices.device)
+        self.backward = backward if self.scaling is None else self.scaling.backward
+        self.computed = False
         self.by_closure = any(map(needs_closure, self.optimizers.values()))
         self.settled = True
         self.looked = False
@@ -145,6 +117,15 @@ class Run(Generic[M, B]):
     def generator(self, name: str) -> torch.Generator:
         """Return a CPU generator for a callback: a pure function of the seed, the name and the number of updates."""
         return generator(self.keys(f"callback/{name}", self.progress.updates))
+
+    def computing(self) -> contextlib.AbstractContextManager[object]:
+        """Return the context in which ``update=`` makes forward passes of its own; ``run.step`` opens it itself.
+
+        In it operations run in the dtypes of ``precision="bf16"``; under other precisions it does nothing. Backward passes and
+        optimizers belong outside.
+        """
+        self.computed = True
+        return autocasting(self.choices.precision, self.choices.device)
 
     def list_parameters(self) -> None:
         """List every parameter of the model and of the optimizers once: those whose gradients the loop clears."""
@@ -189,13 +170,13 @@ class Run(Generic[M, B]):
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        """Hold what a run needs of the process, and put it back: random state, kernels, every module's training flag.
+        """Hold what a run needs, and put it back: random state, kernels, recomputed modules, every module's training flag.
 
         A model in evaluation mode is put into training mode; one in training mode keeps the flag of every module, so
         that a part which its owner froze in evaluation mode stays there.
         """
         flags = [(module, module.training) for module in self.model.modules()]
-        with preserved(self.choices.device), deterministic_algorithms(self.choices.deterministic, self.choices.device):
+        with preserved(self.choices.device), self.choices.kernels(), recomputed(self.model, self.choices.recomputed):
             if not self.model.training:
                 self.model.train()
             try:
@@ -215,6 +196,7 @@ class Run(Generic[M, B]):
             "model": model_state(self.model),
             "optimizers": {name: optimizer_state(optimizer, self.model) for name, optimizer in self.optimizers.items()},
             "schedulers": {name: scheduling.state() for name, scheduling in self.schedulings.items()},
+            **({} if self.scaling is None else {"scaling": self.scaling.state()}),
             "averages": self.averages.state(),
             "validated": dict(self.validated_metrics),
             # A callback without state, such as a progress bar, may come and go between two starts.
@@ -235,6 +217,8 @@ class Run(Generic[M, B]):
             load_optimizer_state(optimizer, self.model, state["optimizers"][name])
         for name, scheduling in self.schedulings.items():
             scheduling.load_state(state["schedulers"][name])
+        if self.scaling is not None and "scaling" in state:
+            self.scaling.load_state(state["scaling"])
         self.averages.load_state(state["averages"])
         self.validated_metrics = dict(state["validated"])
         for name, stored in state["callbacks"].items():

@@ -113,8 +113,13 @@ def run_description(run: Run[Any, Any]) -> dict[str, State]:
 def environment(run: Run[Any, Any]) -> dict[str, State]:
     """Return the fingerprint of what the bits of this run depend on."""
     dtype = next(run.model.parameters()).dtype
+    choices = run.choices
     return checkpoint.fingerprint(
-        run.choices.device.type, str(dtype).removeprefix("torch."), run.choices.deterministic is not False, run.choices.group
+        choices.device.type,
+        str(dtype).removeprefix("torch."),
+        choices.deterministic is not False,
+        choices.group,
+        choices.matmul_precision,
     )
 
 

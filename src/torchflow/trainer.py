@@ -19,12 +19,13 @@ from torchflow import arguments, building, interruption
 from torchflow.callbacks.checkpoints import Checkpoints
 from torchflow.callbacks.history import History, history_of
 from torchflow.callbacks.progress_bar import ProgressBar
+from torchflow.choices import Choices
 from torchflow.copies import copied, generators_kept, refuse_iterators
 from torchflow.data.batches import Batches
 from torchflow.data.bucketing import Bucketed
 from torchflow.data.reading import Reading
 from torchflow.data.workers import Workers
-from torchflow.device import check_memory_format, deterministic_algorithms, move_model, resolve
+from torchflow.device import check_memory_format, move_model, resolve
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.evaluation import evaluate_batches, evaluation_key, predict_batches
 from torchflow.events import Finished
@@ -33,9 +34,10 @@ from torchflow.intervals import Every, Progress
 from torchflow.limits import Limits, plan_of
 from torchflow.loop import events
 from torchflow.options import FitOptions, limits_of, reading_of, refuse_unknown
-from torchflow.precision import check_precision
+from torchflow.precision import check_matmul_precision, check_precision, prepare_model, under
 from torchflow.randomness import Keys, key, preserved
-from torchflow.run import Choices, Run
+from torchflow.recomputing import check_rule, modules_of
+from torchflow.run import Run
 from torchflow.saving import Resume, identity, schedule_identity
 from torchflow.schedule import Schedule, SchedulerRecipe
 from torchflow.step import Outputs, Step
@@ -91,7 +93,16 @@ class Trainer(Generic[M, B]):
         nonfinite: What happens to an update whose loss or gradient is NaN or infinite: ``"raise"`` or ``"skip"``. Either way
             no parameter is touched by it.
         device: ``"auto"``, a name such as ``"cuda:0"``, or a device.
-        precision: ``"float32"``: the dtypes of the model and the data as they are.
+        precision: ``"float32"``: the dtypes of the model and the data as they are. ``"bf16"`` or ``"fp16"``: weights stay in
+            float32, and forward passes (of training, evaluation and prediction) compute in bfloat16 or float16 where torch's
+            autocast says so; fp16 scales its losses, and an update in which a gradient overflows is dropped and counted in
+            ``Stepped.skipped``. ``"float64"``: the model is converted, as by ``model.double()``, and stays so; every
+            floating-point tensor of a batch is converted on its way to the step.
+        matmul_precision: How products of float32 matrices are computed during every call: ``"highest"``, ``"high"`` (TF32, where
+            the device has it) or ``"medium"``; None leaves torch's setting as it is.
+        activation_checkpointing: Which modules forget their activations after the forward pass and compute them again in the
+            backward pass, for less memory and a longer update of equal bits: names or patterns of names as in
+            ``model.named_modules()``, or a function ``(module) -> bool``. The model is as it was after the call.
         memory_format: ``"channels_last"`` lays images and the weights of convolutions out as most kernels for them want it.
         compile: True makes every update, from the forward pass to the optimizer's step, by one call of compiled code;
             ``Updates(32)`` makes 32 by one call, which are one event. Results agree with uncompiled ones to rounding.
@@ -101,8 +112,9 @@ class Trainer(Generic[M, B]):
 
     Raises:
         ArgumentTypeError: An argument has the wrong type.
-        ArgumentValueError: An argument has an impossible value.
-        DeviceError: The device is not there.
+        ArgumentValueError: An argument has an impossible value, or two do not go together: fp16 with ``update=``, fp16 or
+            ``activation_checkpointing`` with ``compile=``.
+        DeviceError: The device is not there, or does not compute in the precision.
     """
 
     def __init__(
@@ -121,6 +133,8 @@ class Trainer(Generic[M, B]):
         nonfinite: Literal["raise", "skip"] = "raise",
         device: str | torch.device = "auto",
         precision: str = "float32",
+        matmul_precision: str | None = None,
+        activation_checkpointing: str | Sequence[str] | Callable[[torch.nn.Module], bool] | None = None,
         memory_format: Literal["channels_last"] | None = None,
         compile: bool | Updates = False,
         deterministic: bool | None = None,
@@ -144,18 +158,22 @@ class Trainer(Generic[M, B]):
         self._at_construction = {name: copy.deepcopy(dict(callback.state())) for name, callback in self._callbacks.items()}
         self._checkpoints = _checked_checkpoints(checkpoints)
         self._progress = True if progress is None else arguments.flag("progress", progress)
+        where = resolve(device)
         self.choices = Choices(
             accumulate=arguments.whole("accumulate", accumulate),
             clip_norm=None if clip_norm is None else arguments.real("clip_norm", clip_norm, above=0.0),
             clip_value=None if clip_value is None else arguments.real("clip_value", clip_value, above=0.0),
             nonfinite=arguments.one_of("nonfinite", nonfinite, NONFINITE),
-            precision=check_precision(precision),
+            precision=check_precision(precision, where),
             deterministic=None if deterministic is None else arguments.flag("deterministic", deterministic),
-            device=resolve(device),
+            device=where,
             seed=arguments.seed("seed", seed),
             memory_format=check_memory_format(memory_format),
             group=_group_size(compile),
+            matmul_precision=check_matmul_precision(matmul_precision),
+            recomputed=check_rule(activation_checkpointing),
         )
+        _refuse_together(self.choices, self._update)
 
     def fit(
         self,
@@ -272,8 +290,8 @@ class Trainer(Generic[M, B]):
         """
         batches, key = self._for_evaluation(model, data, "evaluate", Reading(batch_size, workers=workers, collate=collate))
         try:
-            with interruption.leaving_cleanly(), deterministic_algorithms(self.choices.deterministic, self.choices.device):
-                return evaluate_batches(self.step, model, batches, where=self.choices, key=key)
+            with interruption.leaving_cleanly(), self.choices.kernels():
+                return evaluate_batches(self._step_under_precision(), model, batches, where=self.choices, key=key)
         finally:
             batches.close()
 
@@ -299,7 +317,7 @@ class Trainer(Generic[M, B]):
             collate: From a list of samples to a batch.
 
         Returns:
-            A tensor of shape (samples, …), or the tree of tensors that the model gives.
+            A tensor of shape (samples, …), or the tree of tensors that the model gives; of a mixed precision in float32.
 
         Raises:
             DataError: The data is not what it was taken for.
@@ -309,8 +327,8 @@ class Trainer(Generic[M, B]):
             arguments.function("forward", forward, hint="Write forward=lambda model, batch: model(batch).")
         batches, key = self._for_evaluation(model, data, "predict", Reading(batch_size, workers=workers, collate=collate))
         try:
-            with interruption.leaving_cleanly(), deterministic_algorithms(self.choices.deterministic, self.choices.device):
-                return predict_batches(self.step, model, batches, where=self.choices, key=key, forward=forward)
+            with interruption.leaving_cleanly(), self.choices.kernels():
+                return predict_batches(self._step_under_precision(), model, batches, where=self.choices, key=key, forward=forward)
         finally:
             batches.close()
 
@@ -394,13 +412,14 @@ class Trainer(Generic[M, B]):
         live: Any = building.build_model(model, keys)
         if lonely := building.warn_of_lonely_sample(live, batches.samples, reading):
             warnings.warn(lonely, stacklevel=3)
-        move_model(live, choices.device, choices.memory_format)
+        self._place(live)
+        modules_of(live, choices.recomputed)
         optimizers = building.build_optimizers(self._optimizer, live)
-        building.refuse_clashes(optimizers, self._update)
+        building.refuse_clashes(optimizers, self._update, choices.precision)
         plan = plan_of(batches.length, choices.accumulate, limits)
         run: Run[M, B] = Run(
             model=live,
-            step=self.step,
+            step=self._step_under_precision(),
             optimizers=optimizers,
             schedulings={},
             batches=batches,
@@ -456,12 +475,20 @@ class Trainer(Generic[M, B]):
         twin._checkpoints, twin._progress = None, False
         return twin, model
 
+    def _place(self, model: torch.nn.Module) -> None:
+        """Bring a model to where, and into the form in which, it computes."""
+        move_model(model, self.choices.device, self.choices.memory_format)
+        prepare_model(model, self.choices.precision)
+
+    def _step_under_precision(self) -> Step[M, B]:
+        return under(self.step, self.choices.precision, self.choices.device)
+
     def _for_evaluation(self, model: M, data: Any, purpose: str, reading: Reading) -> tuple[Batches[B], int]:
         if not isinstance(model, torch.nn.Module):
             raise ArgumentTypeError(f"model must be an nn.Module, got {arguments.shown(model)}.")
         keys = Keys(self.choices.seed)
         batches = reading.evaluation(data, keys, "data", pin_memory=self.choices.device.type == "cuda")
-        move_model(model, self.choices.device, self.choices.memory_format)
+        self._place(model)
         return batches, evaluation_key(keys, purpose, 0)
 
     def _checked_resume(self, resume: bool | Resume) -> Resume | None:
@@ -482,6 +509,21 @@ def _drained(run: Run[Any, Any], limits: Limits) -> str:
     finished = deque(every, maxlen=1).pop()
     assert isinstance(finished, Finished)
     return finished.reason
+
+
+def _refuse_together(choices: Choices, update: object) -> None:
+    """Refuse fp16 where nobody could scale the losses, and checkpointing where the compiler decides what is kept."""
+    if choices.recomputed is not None and choices.group is not None:
+        raise ArgumentValueError(
+            "activation_checkpointing has no effect in compiled updates, whose compiler decides what is kept and what is computed again. "
+            "Leave out activation_checkpointing or compile."
+        )
+    for name, there in (("update=", update is not None), ("compile=", choices.group is not None)):
+        if there and choices.precision == "fp16":
+            raise ArgumentValueError(
+                f"precision 'fp16' scales every loss before its backward pass, which it cannot in {name}. Pass precision='bf16', which needs "
+                f"no scaling, or leave {name} out."
+            )
 
 
 def _group_size(choice: object) -> int | None:

@@ -1,12 +1,17 @@
-"""How many updates one call of compiled code makes."""
+"""Several updates by one call of compiled code: how many, and who makes them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from torchflow.arguments import shown, whole
 from torchflow.errors import ArgumentTypeError
+from torchflow.events import Stepped
+
+if TYPE_CHECKING:
+    from torchflow.run import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +40,16 @@ class Updates:
     def size(self) -> int:
         """Updates of a group, where an epoch has that many."""
         return 2**62 if isinstance(self.count, str) else self.count
+
+
+class Compiled(Protocol):
+    """Who makes several updates at once, seen from the loop; see :mod:`torchflow.compiled`."""
+
+    # A group is what windows() gives and update() takes; nobody else looks into it.
+    def windows(self, run: Run[Any, Any], single: Callable[[Run[Any, Any]], Any]) -> Generator[tuple[Any, bool], None, None]:
+        """Yield groups of updates, or the batches of a single one, and whether the epoch ends with them."""
+        ...
+
+    def update(self, run: Run[Any, Any], group: Any, single: Callable[[Run[Any, Any], list[Any]], Stepped]) -> Stepped:
+        """Make the updates of a group."""
+        ...

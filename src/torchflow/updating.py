@@ -12,8 +12,9 @@ from torch import Tensor
 from torchflow.averages import kept_metrics
 from torchflow.errors import NonFiniteError
 from torchflow.events import Gradients
-from torchflow.mistakes import looked_at
-from torchflow.precision import backward, clip, divide, optimizer_step
+from torchflow.mistakes import looked_at, warn_of_full_precision
+from torchflow.optimizer_steps import optimizer_step
+from torchflow.precision import Scaling, clip, divide
 from torchflow.run import Run
 from torchflow.step import Outputs, checked_loss
 from torchflow.tree import samples_in
@@ -39,6 +40,7 @@ class NotFinite(Exception):  # noqa: N818  (a signal between two functions of th
     def __init__(self, parts: list[Counted], what: str) -> None:
         super().__init__(what)
         self.parts = parts
+        self.overflow = False  # of float16, where a smaller factor of the loss may help
 
 
 class MetricMeans(Mapping[str, Tensor]):
@@ -91,12 +93,12 @@ def gradients(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
     """
     if len(batches) == 1:
         part, loss = forward(run, batches[0], 0)
-        backward(loss)
+        run.backward(loss)
         return [part]
     parts: list[Counted] = []
     for shard, batch in enumerate(batches):
         part, loss = forward(run, batch, shard)
-        backward(loss * part.weight)
+        run.backward(loss * part.weight)
         parts.append(part)
     divide((p.grad for p in run.parameters if p.grad is not None), total_count(parts))
     return parts
@@ -111,10 +113,30 @@ def standard_update(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
     if run.by_closure:
         return _update_by_closure(run, batches)
     parts = gradients(run, batches)
-    _prepare(run, parts)
+    if run.scaling is None:
+        _prepare(run, parts)
+    else:
+        _unscale_and_prepare(run, run.scaling, parts)
     for optimizer in run.optimizers.values():
         optimizer_step(optimizer)
     return parts
+
+
+def _unscale_and_prepare(run: Run[Any, Any], scaling: Scaling, parts: list[Counted]) -> None:
+    """Prepare gradients of scaled losses; an overflow is expected now and then, and lowers the factor.
+
+    What callbacks see of it in ``on_gradients`` is unscaled and finite. Where the loss is not finite, or gradients are not
+    at a factor of 1, scaling is not why, and the run's policy decides; only if it skips, the factor is lowered too.
+    """
+    scaling.unscale(run.optimizers.values())
+    try:
+        _prepare(run, parts)
+    except NotFinite as found:
+        found.overflow = found.args[0] == "a gradient" and scaling.excessive
+        if found.overflow or run.choices.nonfinite == "skip":
+            scaling.adjust()
+        raise
+    scaling.adjust()
 
 
 def _prepare(run: Run[Any, Any], parts: list[Counted]) -> None:
@@ -143,7 +165,7 @@ def dropped(run: Run[M, B], found: NotFinite, batches: Sequence[B]) -> list[Coun
     Raises:
         NonFiniteError: The policy is "raise".
     """
-    if run.choices.nonfinite == "skip":
+    if run.choices.nonfinite == "skip" or found.overflow:
         return found.parts
     at = run.progress
     indices = [
@@ -188,6 +210,8 @@ def custom_update(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
     assert run.custom_update is not None
     run.randomness.seed(run.progress.updates, 0, run.accelerator)
     outputs = checked_loss(run.custom_update(run, batches), training=False)
+    if not run.looked:
+        warn_of_full_precision(run)
     samples = sum(samples_in(batch) for batch in batches)
     if not math.isfinite(outputs.loss.item()):
         raise NonFiniteError(

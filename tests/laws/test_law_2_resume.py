@@ -96,6 +96,8 @@ class Setting:
     patience: int
     seed: int
     changing: str = "nothing"
+    precision: str = "float32"
+    recomputed: tuple[str, ...] | None = None
 
     def trainer(self, checkpoints: Checkpoints | None = None) -> Trainer[nn.Module, Any]:
         step: Any = mixing_step
@@ -115,6 +117,8 @@ class Setting:
             ],
             checkpoints=checkpoints,
             progress=False,
+            precision=self.precision,
+            activation_checkpointing=self.recomputed,
             seed=self.seed,
         )
 
@@ -151,6 +155,8 @@ SETTINGS = st.builds(
     patience=st.integers(1, 4),
     seed=st.integers(0, 2**63 - 1),
     changing=st.sampled_from(sorted(CHANGING)),
+    precision=st.sampled_from(["float32", "float32", "bf16", "fp16", "float64"]),
+    recomputed=st.sampled_from([None, None, ("1", "3")]),
 )
 
 

@@ -16,10 +16,13 @@ _WORDS = {
     "deterministic": "deterministic flag",
     "dtype": "dtype",
     "group": "number of updates in one call of compiled code",
+    "matmul_precision": "precision of float32 products",
 }
 
 
-def fingerprint(device_type: str, dtype: str, deterministic: bool, group: int | None = None) -> dict[str, State]:
+def fingerprint(
+    device_type: str, dtype: str, deterministic: bool, group: int | None = None, matmul_precision: str | None = None
+) -> dict[str, State]:
     """Return what the bits of a result depend on, beside seed, data and first weights.
 
     Args:
@@ -27,6 +30,7 @@ def fingerprint(device_type: str, dtype: str, deterministic: bool, group: int | 
         dtype: What it computes in, for example ``"float32"``.
         deterministic: Whether deterministic kernels were asked for.
         group: Updates of one call of compiled code; None where updates are not compiled.
+        matmul_precision: The precision of float32 products that was chosen; None where it is that of the process.
     """
     return {
         "torch": str(torch.__version__),  # a subclass of str, which a state cannot hold
@@ -35,6 +39,7 @@ def fingerprint(device_type: str, dtype: str, deterministic: bool, group: int | 
         "threads": torch.get_num_threads(),
         "deterministic": deterministic,
         "dtype": dtype,
+        "matmul_precision": matmul_precision or torch.get_float32_matmul_precision(),
         **({} if group is None else {"group": group}),
     }
 

@@ -21,7 +21,8 @@ from torchflow.compiled.reasons import Uncapturable, Unprimed
 from torchflow.compiled.shadow import check_plain_parts, plain_parts, shadow_of
 from torchflow.compiled.traces import told_that_it_compiles, untouched
 from torchflow.compiled.values import Values
-from torchflow.precision import clip, divide, undecorated_step
+from torchflow.optimizer_steps import undecorated_step
+from torchflow.precision import clip, divide
 from torchflow.run import Run
 from torchflow.step import checked_loss
 from torchflow.tree import leaves_with_paths, map_leaves, samples_in

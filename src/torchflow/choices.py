@@ -1,0 +1,45 @@
+"""What a Trainer decides for its runs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from torchflow.device import deterministic_algorithms
+from torchflow.precision import matmul_precision
+from torchflow.recomputing import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a Trainer decides for its runs and what no update changes."""
+
+    accumulate: int
+    clip_norm: float | None
+    clip_value: float | None
+    nonfinite: str
+    precision: str
+    deterministic: bool | None
+    device: torch.device
+    seed: int
+    memory_format: torch.memory_format | None = None
+    group: int | None = None
+    """Updates of one call of compiled code; None where updates are not compiled."""
+    matmul_precision: str | None = None
+    """How float32 products are computed; None leaves it to the process."""
+    recomputed: Rule | None = None
+    """Which modules forget their activations; None where none does."""
+
+    @property
+    def clips(self) -> bool:
+        """Whether gradients are clipped, in either way."""
+        return self.clip_norm is not None or self.clip_value is not None
+
+    @contextlib.contextmanager
+    def kernels(self) -> Iterator[None]:
+        """Hold torch to the kernels that were chosen, and put its switches back."""
+        with deterministic_algorithms(self.deterministic, self.device), matmul_precision(self.matmul_precision):
+            yield
