@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -80,6 +81,7 @@ def test_the_end_agrees_with_the_normal_equations_at_the_rate_of_theory(problem:
         assert error <= errors[0] * rate**number * (1 + 1e-9) + floor
 
 
+@pytest.mark.filterwarnings("ignore:the loss grows")  # which is the law
 @settings(max_examples=20, deadline=None)
 @given(problem=PROBLEMS, excess=st.floats(1.05, 2.0))
 def test_a_learning_rate_above_two_over_l_diverges(problem: Problem, excess: float) -> None:
