@@ -287,7 +287,7 @@ MISTAKES = (
     ),
     Mistake(
         "a learning rate that is too high",
-        lambda: fitted(MSE, line(), columns(80), optimizer=sgd(2.0)),
+        lambda: fitted(MSE, line(), columns(8), optimizer=sgd(2.0), epochs=5),
         r"the loss grows",
         "find_learning_rate",
         True,

@@ -115,6 +115,13 @@ SOUND: dict[str, Callable[[], object]] = {
     ),
     "an autoencoder": lambda: fitted_by(autoencoder, nn.Sequential(nn.Linear(2, 1), nn.Linear(1, 2)), features()),
     "a start at the solution": lambda: fitted(MSE, line(), (features(), line()(features()).detach()), optimizer=sgd(0.3)),
+    "a first batch that happens to fit": lambda: fitted_by(
+        lambda model, batch: nn.functional.mse_loss(model(batch), 1e3 * (batch != 0).float()),
+        nn.Linear(1, 1, bias=False),
+        torch.tensor([[0.0], [1.0], [1.0], [1.0]]),
+        batch_size=1,
+        epochs=3,
+    ),
     "an update of one's own": lambda: fitted_by(lambda m, b: m(b[0]).mean(), line(), columns(), update=alternating, epochs=3),
     "L-BFGS": lambda: fitted(MSE, line(), columns(), optimizer=lambda m: torch.optim.LBFGS(m.parameters(), lr=0.5)),
     "float64": lambda: fitted(MSE, line().double(), tuple(part.double() for part in columns())),
@@ -138,6 +145,12 @@ def test_the_first_update_alone_is_looked_at() -> None:
         fitted(CROSS, network(nn.Softmax(1)), (features(), labels()), epochs=3)
     assert len(warned) == 1
     assert warned[0].filename.endswith("mistakes.py")  # the line that called fit, not one of the library
+
+
+def test_a_growing_loss_is_warned_of_once() -> None:
+    with pytest.warns(UserWarning, match=r"the loss grows: \S+ over the first epoch, \S+ over epoch 4") as warned:
+        fitted(MSE, line(), columns(8), optimizer=sgd(2.0), epochs=8)
+    assert len(warned) == 1
 
 
 def test_looking_changes_no_bit() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from torchflow.run import Run
 
 GROWN = 1000.0
-"""How many times the first loss an epoch's loss must be for a warning that it grows."""
+"""How many times the first epoch's loss a later one must be for a warning that it grows."""
 
 _DTYPE = (
     "the data has another dtype than the model. Convert it: data.map_batch(lambda b: (b[0].float(), b[1])), with b[0].float() / 255 for pictures "
@@ -89,7 +90,7 @@ def looked_at(run: Run[Any, Any], batch: Any) -> Outputs:
     """Make the first forward pass of a run, and warn of what is very likely a mistake."""
     was = run.model.training
     outputs = checked_loss(run.step(run.model, batch), training=True)
-    run.looked, run.first_loss = True, float(outputs.loss.detach())
+    run.looked = True
     step = as_written(run.step)
     if isinstance(step, Supervised):
         for doubt in doubts(step.loss, outputs.predictions, batch[1]):
@@ -117,13 +118,15 @@ def warn_of_full_precision(run: Run[Any, Any]) -> None:
 
 
 def warn_of_growth(run: Run[Any, Any], loss: float) -> None:
-    """Warn once where the loss of an epoch is far above that of the first update."""
+    """Warn once where the loss of an epoch is far above that of the first one; one lucky batch would be no measure."""
     first = run.first_loss
-    if first is not None and run.custom_update is None and loss > GROWN * max(abs(first), 1e-3):
-        run.first_loss = None
+    if first is None:
+        run.first_loss = loss
+    elif run.custom_update is None and loss > GROWN * max(abs(first), 1e-3):
+        run.first_loss = math.inf  # once is enough
         warn_caller(
-            f"the loss grows: {first:.4g} in the first update, {loss:.4g} over epoch {run.progress.epoch}. The learning rate is too high: try a tenth of it, "
-            "or torchflow.find_learning_rate; clip_norm=1.0 holds single large gradients down."
+            f"the loss grows: {first:.4g} over the first epoch, {loss:.4g} over epoch {run.progress.epoch}. The learning rate is too high: try a tenth of "
+            "it, or torchflow.find_learning_rate; clip_norm=1.0 holds single large gradients down."
         )
 
 

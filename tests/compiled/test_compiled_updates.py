@@ -37,6 +37,8 @@ from torchflow import (
 from torchflow.checkpoint import Store
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, NonFiniteError
 
+pytestmark = pytest.mark.filterwarnings("ignore:the loss grows")  # some of the drawn runs break out, which is no matter here
+
 
 @pytest.fixture(autouse=True)
 def _no_fallback(request: Any, caplog: pytest.LogCaptureFixture) -> Iterator[None]:

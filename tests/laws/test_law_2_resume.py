@@ -44,6 +44,8 @@ from torchflow import (
 )
 from torchflow.data import Dataset
 
+pytestmark = pytest.mark.filterwarnings("ignore:the loss grows")  # some of the drawn runs break out, which is no matter here
+
 
 def jittered(sample: tuple[Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """A random augmentation."""
