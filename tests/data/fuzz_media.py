@@ -21,6 +21,7 @@ import torch
 
 from tests.data.hostile_media import HOSTILE
 from tests.data.media import damaged, sine, write_aac, write_film, write_sound
+from tests.data.peak import peak_of_this_process
 from torchflow import data
 from torchflow.errors import DataError, FileError
 
@@ -117,7 +118,7 @@ def main() -> None:
         if outcome.startswith("wrong"):
             print(number, outcome, flush=True)
         path.unlink()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_of_this_process()
     print("outcomes", outcomes, f"slowest {slowest:.2f} s, peak {peak / 2**20:.0f} MiB")
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.data.hostile_sequences import GENES, HOSTILE, PROSE, READS
+from tests.data.peak import peak_of_this_process
 from torchflow import data
 from torchflow.errors import DataError
 
@@ -159,7 +160,7 @@ def main() -> None:
         if outcome.startswith("wrong"):
             print(number, outcome, flush=True)
         path.unlink()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_of_this_process()
     print("outcomes", outcomes, f"slowest {slowest:.2f} s, peak {peak / 2**20:.0f} MiB")
 
 
