@@ -139,15 +139,20 @@ def test_evaluating_and_predicting_in_float64_convert_too() -> None:
 
 
 def test_whole_and_complex_numbers_and_what_is_no_tensor_stay() -> None:
-    batch = {"x": torch.ones(2), "n": torch.ones(2, dtype=torch.int64), "z": torch.ones(1, dtype=torch.complex64), "name": "a"}
-    found = doubled(batch)
+    batch: dict[str, Any] = {
+        "x": torch.ones(2),
+        "n": torch.ones(2, dtype=torch.int64),
+        "z": torch.ones(1, dtype=torch.complex64),
+        "name": "a",
+    }
+    found: dict[str, Any] = doubled(batch)
     assert {key: value.dtype for key, value in found.items() if isinstance(value, Tensor)} == {
         "x": torch.float64,
         "n": torch.int64,
         "z": torch.complex64,
     }
     assert found["name"] == "a"
-    assert batch["x"].dtype == torch.float32  # type: ignore[attr-defined]
+    assert batch["x"].dtype == torch.float32
 
 
 def test_widening_leaves_everything_else_alone() -> None:

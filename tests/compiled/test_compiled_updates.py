@@ -553,6 +553,18 @@ class TestWhatCannotBeCaptured:
 
 
 @pytest.mark.usefixtures("interpreter")
+@pytest.mark.parametrize(("precision", "within"), [("float64", 1e-12), ("bf16", 1e-2)])
+def test_a_precision_is_captured_with_the_update(precision: str, within: float) -> None:
+    """The end is that of an uncompiled run of the same precision, to its rounding, and not that of float32."""
+    columns = table(24, 3)
+    ends = {name: trained(Updates(3), small_network(3), columns, precision=name).model for name in (precision, "float32")}
+    by_hand = trained(False, small_network(3), columns, precision=precision).model
+    assert {p.dtype for p in ends[precision].parameters()} == {p.dtype for p in by_hand.parameters()}
+    assert largest_difference(ends[precision], by_hand) <= within
+    assert largest_difference(ends[precision], ends["float32"]) > 0
+
+
+@pytest.mark.usefixtures("interpreter")
 def test_a_callback_that_freezes_a_part_is_noticed() -> None:
     class Freezing(Callback):
         changes_run = True

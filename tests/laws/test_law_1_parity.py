@@ -137,8 +137,8 @@ def test_mixed_precision_equals_the_loop_by_hand(
 ) -> None:
     """Autocast around the forward pass, and for fp16 torch's GradScaler around the rest, as torch's documentation writes it.
 
-    Seen to fail when the backward pass lies within autocast's block of another dtype, when gradients are clipped before they are unscaled,
-    and when the factor is not lowered after an overflow.
+    Seen to fail without autocast, when gradients are clipped before they are unscaled, and when the factor is not lowered after an
+    overflow.
     """
     x, y = table(rows, 3, seed)
     columns = x * size, y
