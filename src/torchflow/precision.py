@@ -87,8 +87,8 @@ def prepare_model(model: nn.Module, precision: str) -> None:
 def autocasting(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """Return the context in which a forward pass is made; it does nothing where the precision is not a mixed one.
 
-    torch's cache of cast weights stays off. It lives as long as the context does, so an optimizer that steps, or a pass without
-    gradients, in the same context would leave the next pass on old weights, or on weights without gradients.
+    torch's cache of cast weights stays off. It lives as long as the context does, so after weights were changed in the same
+    context, by an optimizer or in place, the next pass would be made with the old ones.
     """
     return torch.autocast(device.type, MIXED[precision], cache_enabled=False) if precision in MIXED else nullcontext()
 

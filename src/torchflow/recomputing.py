@@ -158,9 +158,8 @@ class _Repetition(AbstractContextManager[None]):
         stack.enter_context(self._same_draws())
         for part, name, value in self._buffers():
             stack.callback(part._buffers.__setitem__, name, value)
-            part._buffers[name] = (
-                value.clone()
-            )  # batch normalisation writes to its statistics without a trace, and never reads them
+            # Batch normalisation writes to its statistics without a trace, and never reads them.
+            part._buffers[name] = value.clone()
         for part, name, copied in self._written:
             part._buffers[name] = copied.clone()
         self._open.append(stack)
