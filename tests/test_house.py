@@ -43,7 +43,7 @@ FLOOR_OF = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 # Longer than the limit for a reason that a reader would accept.
 LONG_FILES: dict[str, str] = {
     "data/dataset.py": "one class: two thirds of it are the docstrings of the algebra's methods, which are the library's face",
-    "trainer.py": "one class: half of it is the docstrings of methods with many arguments, which are the library's face",
+    "trainer.py": "one class: most of it is the signatures and docstrings of six methods with many arguments, which are the library's face",
 }
 LONG_FUNCTIONS: dict[str, str] = {}
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 250, 40

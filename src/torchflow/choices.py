@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from torchflow.device import deterministic_algorithms
+from torchflow.errors import ArgumentValueError
 from torchflow.precision import matmul_precision
 from torchflow.recomputing import Rule
 
@@ -43,3 +44,26 @@ class Choices:
         """Hold torch to the kernels that were chosen, and put its switches back."""
         with deterministic_algorithms(self.deterministic, self.device), matmul_precision(self.matmul_precision):
             yield
+
+
+def refuse_together(choices: Choices, update: object) -> None:
+    """Refuse fp16 where nobody could scale the losses, and checkpointing where the compiler decides what is kept.
+
+    Args:
+        choices: The choices.
+        update: The update of the user's own, or None.
+
+    Raises:
+        ArgumentValueError: Two choices do not go together.
+    """
+    if choices.recomputed is not None and choices.group is not None:
+        raise ArgumentValueError(
+            "activation_checkpointing has no effect in compiled updates, whose compiler decides what is kept and what is computed again. "
+            "Leave out activation_checkpointing or compile."
+        )
+    for name, there in (("update=", update is not None), ("compile=", choices.group is not None)):
+        if there and choices.precision == "fp16":
+            raise ArgumentValueError(
+                f"precision 'fp16' scales every loss before its backward pass, which it cannot in {name}. Pass precision='bf16', which needs "
+                f"no scaling, or leave {name} out."
+            )

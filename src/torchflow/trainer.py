@@ -19,7 +19,7 @@ from torchflow import arguments, building, interruption
 from torchflow.callbacks.checkpoints import Checkpoints
 from torchflow.callbacks.history import History, history_of
 from torchflow.callbacks.progress_bar import ProgressBar
-from torchflow.choices import Choices
+from torchflow.choices import Choices, refuse_together
 from torchflow.copies import copied, generators_kept, refuse_iterators
 from torchflow.data.batches import Batches
 from torchflow.data.bucketing import Bucketed
@@ -173,7 +173,7 @@ class Trainer(Generic[M, B]):
             matmul_precision=check_matmul_precision(matmul_precision),
             recomputed=check_rule(activation_checkpointing),
         )
-        _refuse_together(self.choices, self._update)
+        refuse_together(self.choices, self._update)
 
     def fit(
         self,
@@ -509,21 +509,6 @@ def _drained(run: Run[Any, Any], limits: Limits) -> str:
     finished = deque(every, maxlen=1).pop()
     assert isinstance(finished, Finished)
     return finished.reason
-
-
-def _refuse_together(choices: Choices, update: object) -> None:
-    """Refuse fp16 where nobody could scale the losses, and checkpointing where the compiler decides what is kept."""
-    if choices.recomputed is not None and choices.group is not None:
-        raise ArgumentValueError(
-            "activation_checkpointing has no effect in compiled updates, whose compiler decides what is kept and what is computed again. "
-            "Leave out activation_checkpointing or compile."
-        )
-    for name, there in (("update=", update is not None), ("compile=", choices.group is not None)):
-        if there and choices.precision == "fp16":
-            raise ArgumentValueError(
-                f"precision 'fp16' scales every loss before its backward pass, which it cannot in {name}. Pass precision='bf16', which needs "
-                f"no scaling, or leave {name} out."
-            )
 
 
 def _group_size(choice: object) -> int | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchflow.arguments import path as checked_path
 from torchflow.callbacks.files import set_aside
-from torchflow.callbacks.recurring import Recurring, interval
+from torchflow.callbacks.recurring import ChosenUpdates
 from torchflow.caller import warn_caller
 from torchflow.events import EpochEnded, Finished, Started, Stepped, Validated
 from torchflow.intervals import Every, Progress
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torchflow.run import Run
 
 
-class JSONLines(Recurring):
+class JSONLines(ChosenUpdates):
     """Writes what happens in a run to a file, one JSON object a line, for programs that follow along.
 
     A line is ``{"event": "step", "epoch": …, "updates": …, "samples": …}`` with the loss, metrics and learning rates of an update,
@@ -41,11 +41,8 @@ class JSONLines(Recurring):
 
     def __init__(self, path: str | os.PathLike[str], *, every: Every | None = None) -> None:
         self.path = checked_path("path", path)
-        self._steps = every is not None
-        # Of no updates: an interval of epochs, at which every epoch is written anyway.
-        super().__init__(interval("JSONLines(every=…)", every, Every(epochs=1), seconds=False, epochs=False))
+        super().__init__(every)
         self._written = 0
-        self._step: Stepped | None = None
 
     def on_fit_start(self, run: Run[Any, Any], event: Started) -> None:
         """Open the file where the checkpoint left it."""
@@ -63,20 +60,9 @@ class JSONLines(Recurring):
             self._written = there
         os.truncate(self.path, self._written)
 
-    def on_step_end(self, run: Run[Any, Any], event: Stepped) -> None:
-        """Write the update, where that is due."""
-        self._step = event
-        super().on_step_end(run, event)
-        self._step = None
-
-    def act(self, run: Run[Any, Any], progress: Progress) -> None:
-        """Write the update at hand."""
-        event = self._step
-        if event is None or not self._steps:
-            return
-        rates = {f"learning_rate/{name}": rate for name, rate in event.learning_rates.items()}
-        values = {"loss": event.loss.item(), **{name: float(value) for name, value in event.metrics.items()}}
-        self._write("step", progress, {**values, **rates})
+    def write_update(self, event: Stepped, values: Mapping[str, float]) -> None:
+        """Write a line of an update."""
+        self._write("step", event.progress, values)
 
     def on_validation_end(self, run: Run[Any, Any], event: Validated) -> None:
         """Write what a validation measured."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torchflow.arguments import shown
@@ -74,6 +75,44 @@ class Recurring(Callback):
     def on_epoch_end(self, run: Run[Any, Any], event: EpochEnded) -> Stop | None:
         """Act where the interval is one of epochs."""
         return self.act(run, event.progress) if self.every.reached(event.progress, _after(event.progress)) else None
+
+
+class ChosenUpdates(Recurring):
+    """Writes the updates that an interval chooses, with what they measured. Abstract.
+
+    Args:
+        every: Which updates; None chooses none.
+    """
+
+    def __init__(self, every: Every | None) -> None:
+        self._chooses = every is not None
+        # Of no updates: an interval of epochs, whose ends say nothing of an update.
+        super().__init__(interval(f"{type(self).__name__}(every=…)", every, Every(epochs=1), seconds=False, epochs=False))
+        self._step: Stepped | None = None
+
+    def write_update(self, event: Stepped, values: Mapping[str, float]) -> None:
+        """Write an update.
+
+        Args:
+            event: The update.
+            values: Its loss, metrics and learning rates (``"learning_rate/main"``); reading them has waited for the device.
+        """
+        raise NotImplementedError
+
+    def on_step_end(self, run: Run[Any, Any], event: Stepped) -> None:
+        """Write the update, where that is due."""
+        self._step = event
+        super().on_step_end(run, event)
+        self._step = None
+
+    def act(self, run: Run[Any, Any], progress: Progress) -> None:
+        """Write the update at hand; at an epoch's end there is none."""
+        event = self._step
+        if event is None or not self._chooses:
+            return
+        rates = {f"learning_rate/{name}": rate for name, rate in event.learning_rates.items()}
+        metrics = {name: float(value) for name, value in event.metrics.items()}
+        self.write_update(event, {"loss": event.loss.item(), **metrics, **rates})
 
 
 def _after(ended: Progress) -> Progress:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torchflow.arguments import path as checked_path
-from torchflow.callbacks.recurring import Recurring, interval
+from torchflow.callbacks.recurring import ChosenUpdates
 from torchflow.errors import MissingExtraError
 from torchflow.events import EpochEnded, Finished, Started, Stepped, Validated
 from torchflow.intervals import Every, Progress
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torchflow.run import Run
 
 
-class TensorBoard(Recurring):
+class TensorBoard(ChosenUpdates):
     """Writes losses, metrics and learning rates to event files for TensorBoard (the extra ``tensorboard``).
 
     The step of every value is the number of updates. A resumed run tells TensorBoard to forget what lies after its checkpoint.
@@ -36,10 +36,8 @@ class TensorBoard(Recurring):
 
     def __init__(self, folder: str | os.PathLike[str], *, every: Every | None = None) -> None:
         self.folder = checked_path("folder", folder)
-        self._steps = every is not None
-        super().__init__(interval("TensorBoard(every=…)", every, Every(epochs=1), seconds=False, epochs=False))
+        super().__init__(every)
         self._writer: Any = None  # torch's class, which can be imported where tensorboard is installed alone
-        self._step: Stepped | None = None
         _writer_class()
 
     def on_fit_start(self, run: Run[Any, Any], event: Started) -> None:
@@ -48,19 +46,11 @@ class TensorBoard(Recurring):
         updates = event.progress.updates
         self._writer = _writer_class()(log_dir=str(self.folder), purge_step=updates + 1 if updates else None)
 
-    def on_step_end(self, run: Run[Any, Any], event: Stepped) -> None:
-        """Write the update, where that is due."""
-        self._step = event
-        super().on_step_end(run, event)
-        self._step = None
-
-    def act(self, run: Run[Any, Any], progress: Progress) -> None:
-        """Write the update at hand."""
-        event = self._step
-        if event is not None and self._steps:
-            values = {"loss": event.loss.item(), **{name: float(value) for name, value in event.metrics.items()}}
-            rates = {f"learning_rate/{name}": rate for name, rate in event.learning_rates.items()}
-            self._write(progress, {**{f"step/{name}": value for name, value in values.items()}, **rates})
+    def write_update(self, event: Stepped, values: Mapping[str, float]) -> None:
+        """Write the curves of an update."""
+        self._write(
+            event.progress, {name if name.startswith("learning_rate/") else f"step/{name}": value for name, value in values.items()}
+        )
 
     def on_validation_end(self, run: Run[Any, Any], event: Validated) -> None:
         """Write what a validation measured."""
