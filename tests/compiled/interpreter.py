@@ -19,7 +19,7 @@ def interpreted(captured: Captured, values: Sequence[Tensor], stacked: Sequence[
     unchanged = [i for i in range(total) if i not in changed]
     fixed = len(unchanged) + len(captured.constants)
 
-    def machine(*flat: Tensor) -> list[Tensor]:
+    def machine(flat: Sequence[Tensor]) -> list[Tensor]:
         carried, known, differs = list(flat[: len(changed)]), flat[len(changed) :][:fixed], flat[len(changed) + fixed :]
         reports: list[Any] = []
         for update in range(len(differs[0])):

@@ -35,6 +35,8 @@ from torchflow import (
     supervised,
 )
 from torchflow.checkpoint import Store
+from torchflow.compiled.groups import groups_ahead
+from torchflow.compiled.machine import _takes_and_gives
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, NonFiniteError
 
 pytestmark = pytest.mark.filterwarnings("ignore:the loss grows")  # some of the drawn runs break out, which is no matter here
@@ -117,6 +119,50 @@ def test_machine_code_draws_dropout_from_the_update_s_key_and_keeps_running_stat
     assert largest_difference(one.model, other.model) > 1e-4
     assert one.model[1].num_batches_tracked.item() == 18
     assert one.model[1].running_mean.abs().sum() > 0
+
+
+def test_machine_code_is_the_same_by_the_short_way_and_by_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail where the short way hands over a batch in another's place."""
+    columns = table(24, 3)
+    asked = []
+
+    def never(inner: Any, outer: Any) -> bool:
+        asked.append(_takes_and_gives(inner, outer))
+        return False
+
+    short = trained(Updates(3), dropout_network(3), columns)
+    monkeypatch.setattr("torchflow.compiled.machine._takes_and_gives", never)
+    wrapped = trained(Updates(3), dropout_network(3), columns)
+    assert asked == [True]  # so the other run did go the short way
+    assert difference(short.model.state_dict(), wrapped.model.state_dict()) is None
+    assert difference(list(short.history.rows), list(wrapped.history.rows)) is None
+
+
+@pytest.mark.usefixtures("interpreter")
+@settings(max_examples=8, deadline=None)
+@given(rows=st.integers(100, 400), accumulate=st.integers(1, 3), size=st.integers(1, 4), stop=st.integers(1, 8))
+def test_groups_that_are_read_ahead_are_those_that_are_read_one_by_one(rows: int, accumulate: int, size: int, stop: int) -> None:
+    """Wherever a run is left and goes on. Seen to fail where a block is cut from the position rather than from the grid."""
+    columns = table(rows, 4)
+
+    def trained(ahead: int, columns: Any, stop: int | None = None) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("torchflow.compiled.groups.AHEAD", ahead)
+            compile = Updates(size)
+            trainer = Trainer(
+                supervised(nn.MSELoss()), optimizer=OPTIMIZERS["SGD"], compile=compile, accumulate=accumulate, progress=False
+            )
+            run = trainer.start(small_network(4), columns, batch_size=16)
+            assert groups_ahead(run, size) == max(1, ahead // (size * accumulate))
+            if stop is not None:
+                assert list(torchflow.events(run, max_updates=stop))
+            losses = [event.loss for event in torchflow.events(run, epochs=3) if isinstance(event, Stepped)]
+            return run.model.state_dict(), losses[-1], run.progress
+
+    assert difference(trained(32, columns), trained(1, columns)) is None
+    # What is mapped here tells how many rows were read at once.
+    mapped = data.from_tensors(columns).map_batch(lambda batch: (batch[0] + len(batch[0]) / 1_000, batch[1]))
+    assert difference(trained(32, mapped, stop), trained(32, mapped)) is None
 
 
 def test_machine_code_takes_class_weights_metric_objects_and_rates_that_move() -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from torchflow.compiled.capture import Captured, Place, capture
-from torchflow.compiled.groups import Group, Windows, grouped
+from torchflow.compiled.groups import Group, Windows, grouped, groups_ahead
 from torchflow.compiled.machine import Machine, compile_updates
 from torchflow.compiled.rates import Rates, refuse_moving_momentum
 from torchflow.compiled.reasons import Uncapturable, Unprimed
@@ -48,8 +48,8 @@ class _Ready:
 
     def __call__(self, stacked: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Make updates; return what :attr:`carried` becomes, and the stacked reports. Nothing is changed yet."""
-        made = list(self.machine(*self.carried, *self._known, *stacked))
-        return made[: len(self.carried)], made[len(self.carried) :]
+        made, count = list(self.machine([*self.carried, *self._known, *stacked])), len(self.carried)
+        return made[:count], made[count:]
 
 
 class CompiledUpdates:
@@ -66,6 +66,8 @@ class CompiledUpdates:
         self._refused = False
         self._validated = -1
         self._rates: Rates | None = None
+        self._ahead = 0
+        self._changing = False
 
     def windows(
         self, run: Run[Any, Any], single: Callable[[Run[Any, Any]], Windows]
@@ -77,7 +79,9 @@ class CompiledUpdates:
             single: The windows of an epoch one by one.
         """
         self._ready = None  # what may have changed since the last epoch is looked at anew
-        for window, last in single(run) if self._refused else grouped(run, self._size, single):
+        self._changing = _changed_at_every_update(run)
+        self._ahead = self._ahead or groups_ahead(run, self._size)
+        for window, last in single(run) if self._refused else grouped(run, self._size, self._ahead, single):
             if isinstance(window, list):
                 yield window, last
             else:
@@ -85,7 +89,7 @@ class CompiledUpdates:
 
     def _prepared(self, run: Run[Any, Any], group: Group, last: bool) -> Iterator[tuple[Group | list[Any], bool]]:
         """Yield a group where it can be made at once, or else its updates one by one until it can."""
-        if self._validated != run.progress.validated or self._changed_at_every_update(run):
+        if self._changing or self._validated != run.progress.validated:
             self._ready, self._validated = None, run.progress.validated
         while group.updates:
             try:
@@ -113,15 +117,18 @@ class CompiledUpdates:
         assert ready is not None
         run.settled = False
         run.randomness.seed(before.updates, 0, run.accelerator)
-        with torch.no_grad(), Rates(run, group.updates, self._rates) as rates:
+        rates = self._rates
+        if rates is None or not rates.serve(group.updates):
+            rates = self._rates = Rates(run, group.updates)
+        with rates:
             made, reports = self._called(run, ready, group, rates)
-            if finite := bool(reports[-1].all().item()):
+            if finite := bool((reports[-1] if group.updates == 1 else reports[-1].all()).item()):
                 torch._foreach_copy_(ready.carried, made)
             else:
                 rates.undo()
         if not finite:
             return _joined([single(run, group.window(number)) for number in range(group.updates)])
-        self._rates, parts = rates, ready.captured.parts
+        parts = ready.captured.parts
         for part in parts:
             run.averages.add_many(*_resolved(part, reports))
         epoch, batch, updates, samples, validated = before
@@ -148,10 +155,6 @@ class CompiledUpdates:
             self._machines[signature] = self._compiled(run, values, group)
         return _Ready(*self._machines[signature], values)
 
-    def _changed_at_every_update(self, run: Run[Any, Any]) -> bool:
-        """Say whether a callback may have changed what an update is since the last one."""
-        return any(c.changes_run and type(c).on_step_end is not Callback.on_step_end for c in run.callbacks.values())
-
     def _compiled(self, run: Run[Any, Any], values: Values, group: Group) -> tuple[Captured, Machine]:
         with Rates(run, group.updates) as rates:
             rates.undo()
@@ -164,6 +167,11 @@ class CompiledUpdates:
             except Exception as error:
                 said = (str(error).strip().splitlines() or [""])[0]
                 raise Uncapturable(f"the compiler failed ({type(error).__name__}: {said})") from error
+
+
+def _changed_at_every_update(run: Run[Any, Any]) -> bool:
+    """Say whether a callback may change what an update is from one to the next."""
+    return any(c.changes_run and type(c).on_step_end is not Callback.on_step_end for c in run.callbacks.values())
 
 
 def _placed(run: Run[Any, Any], group: Group) -> tuple[Tensor, ...]:

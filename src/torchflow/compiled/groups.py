@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import torch
 from torch import Tensor
@@ -15,6 +15,10 @@ from torchflow.tree import leaves, leaves_with_paths, map_leaves
 
 Windows: TypeAlias = Generator[tuple[list[Any], bool], None, None]
 """The batches of each update, and whether the epoch ends with them."""
+AHEAD = 32
+"""At most so many batches are read at once for groups that are smaller."""
+AHEAD_BYTES = 2**17
+"""And at most so many bytes: what stays in a processor's cache until it is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,9 @@ class Group:
         return Group(first, self.like, updates, self.accumulate), Group(rest, self.like, self.updates - updates, self.accumulate)
 
 
-def grouped(run: Run[Any, Any], size: int, windows: Callable[[Run[Any, Any]], Windows]) -> Iterator[tuple[Group | list[Any], bool]]:
+def grouped(
+    run: Run[Any, Any], size: int, ahead: int, windows: Callable[[Run[Any, Any]], Windows]
+) -> Iterator[tuple[Group | list[Any], bool]]:
     """Yield the groups of an epoch from the run's position on, and whether the epoch ends with each.
 
     Groups lie on a grid from the epoch's start. Updates whose batches are not shaped as the run's first come by themselves, as
@@ -53,21 +59,57 @@ def grouped(run: Run[Any, Any], size: int, windows: Callable[[Run[Any, Any]], Wi
     Args:
         run: The run; its progress moves between two groups.
         size: Updates of a group.
+        ahead: How many groups are read at once, as :func:`groups_ahead` says.
         windows: The windows of an epoch from the run's position on, one by one.
     """
     batches, accumulate, position = run.batches, run.choices.accumulate, run.progress.batch
-    if not isinstance(batches, DatasetBatches) or not batches.joins:
+    if not _joins(batches):
         yield from _gathered(run, size, windows(run))
         return
-    epoch, whole = run.progress.epoch, batches.whole // accumulate * accumulate
-    while position < whole:
-        update = position // accumulate
-        count = min(size - update % size, whole // accumulate - update)
-        joined = batches.joined(epoch, position, count * accumulate)
-        position += count * accumulate
-        yield Group(_cut(joined, count, accumulate), joined, count, accumulate), position == batches.length
-    if position < (batches.length or 0):
+    epoch, updates = run.progress.epoch, batches.whole // accumulate
+    update, block = position // accumulate, size * ahead
+    while update < updates:
+        # A block is read whole, wherever a run goes on in it: what a batch is made with may decide its last bit.
+        start = update if ahead == 1 else update - update % block
+        end = min(update - update % block + block, updates)
+        joined = batches.joined(epoch, start * accumulate, (end - start) * accumulate)
+        for group in _groups(_cut(joined, end - start, accumulate), joined, accumulate, size, skipped=update - start):
+            update += group.updates
+            yield group, update * accumulate == batches.length
+    if update * accumulate < (batches.length or 0):
         yield from windows(run)
+
+
+def groups_ahead(run: Run[Any, Any], size: int) -> int:
+    """Return how many groups to read at once: several where reading one costs more than what is in it.
+
+    Each batch then lies as a fresh tensor would, on a border of 64 bytes, for results may depend on it.
+    """
+    batches, accumulate = run.batches, run.choices.accumulate
+    if not _joins(batches) or size * accumulate > AHEAD or batches.whole < accumulate:
+        return 1
+    sizes: list[int] = [leaf.nbytes for leaf in leaves(batches.joined(0, 0, 1))]
+    if any(number % 64 for number in sizes):
+        return 1
+    return max(1, min(AHEAD, AHEAD_BYTES // max(1, sum(sizes))) // (size * accumulate))
+
+
+def _joins(batches: object) -> TypeGuard[DatasetBatches]:
+    return isinstance(batches, DatasetBatches) and batches.joins
+
+
+def _groups(stacked: tuple[Tensor, ...], like: Any, accumulate: int, size: int, skipped: int) -> Iterator[Group]:
+    """Cut stacked batches into groups, the first updates left out."""
+    if len(stacked[0]) <= size and not skipped:
+        yield Group(stacked, like, len(stacked[0]), accumulate)
+        return
+    for number, leaves_of_group in enumerate(zip(*[torch.split(leaf, size) for leaf in stacked], strict=True)):
+        group = Group(leaves_of_group, like, len(leaves_of_group[0]), accumulate)
+        left_out = skipped - number * size
+        if left_out <= 0:
+            yield group
+        elif left_out < group.updates:
+            yield group.split(left_out)[1]
 
 
 def _gathered(run: Run[Any, Any], size: int, windows: Windows) -> Iterator[tuple[Group | list[Any], bool]]:

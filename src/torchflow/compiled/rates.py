@@ -33,15 +33,14 @@ class Rates:
     Args:
         run: The run.
         updates: How many updates.
-        earlier: The rates of an earlier group, whose tensor serves again where nothing has moved.
 
     Attributes:
         stacked: Rates, float64, shape (updates, groups), over all groups of all optimizers.
         last: The rates of the last update, by optimizer name.
     """
 
-    def __init__(self, run: Run[Any, Any], updates: int, earlier: Rates | None = None) -> None:
-        self._run, self._updates, self._earlier = run, updates, earlier
+    def __init__(self, run: Run[Any, Any], updates: int) -> None:
+        self._run, self._updates = run, updates
         self._row: list[float] = []
         self._moves = any(s.metric is None and s.every.updates is not None for s in run.schedulings.values())
         self._schedules = [(s, s.state()) for s in run.schedulings.values()] if self._moves else []
@@ -50,14 +49,11 @@ class Rates:
         ]
 
     def __enter__(self) -> Rates:
-        self.last = self._by_name()
         if not self._moves:
-            self._row = [float(group["lr"]) for group, _ in self._groups]
-            earlier, self._earlier = self._earlier, None
-            if earlier is not None and (earlier._row, earlier._updates) == (self._row, self._updates):
-                self.stacked: Tensor = earlier.stacked
-            else:
-                self.stacked = torch.tensor([self._row] * self._updates, dtype=torch.float64, device=self._device)
+            if not self._row:
+                self.last = self._by_name()
+                self._row = [float(group["lr"]) for group, _ in self._groups]
+                self.stacked: Tensor = torch.tensor([self._row] * self._updates, dtype=torch.float64, device=self._device)
             return self
         rows, now = [], self._run.progress
         for _ in range(self._updates):
@@ -72,6 +68,13 @@ class Rates:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is not None:
             self.undo()
+
+    def serve(self, updates: int) -> bool:
+        """Say whether these are the rates of so many updates from here on, too."""
+        if self._moves or updates != self._updates:
+            return False
+        row = [group["lr"] for optimizer in self._run.optimizers.values() for group in optimizer.param_groups]
+        return row == self._row
 
     def undo(self) -> None:
         """Put the schedules and the rates back."""
