@@ -35,8 +35,8 @@ from torchflow import (
     supervised,
 )
 from torchflow.checkpoint import Store
+from torchflow.compiled import machine
 from torchflow.compiled.groups import groups_ahead
-from torchflow.compiled.machine import _takes_and_gives
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, NonFiniteError
 
 pytestmark = pytest.mark.filterwarnings("ignore:the loss grows")  # some of the drawn runs break out, which is no matter here
@@ -124,18 +124,29 @@ def test_machine_code_draws_dropout_from_the_update_s_key_and_keeps_running_stat
 def test_machine_code_is_the_same_by_the_short_way_and_by_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen to fail where the short way hands over a batch in another's place."""
     columns = table(24, 3)
-    asked = []
+    asked, same = [], machine._takes_and_gives
 
     def never(inner: Any, outer: Any) -> bool:
-        asked.append(_takes_and_gives(inner, outer))
+        asked.append(same(inner, outer))
         return False
 
     short = trained(Updates(3), dropout_network(3), columns)
-    monkeypatch.setattr("torchflow.compiled.machine._takes_and_gives", never)
+    monkeypatch.setattr(machine, "_takes_and_gives", never)
     wrapped = trained(Updates(3), dropout_network(3), columns)
     assert asked == [True]  # so the other run did go the short way
     assert difference(short.model.state_dict(), wrapped.model.state_dict()) is None
     assert difference(list(short.history.rows), list(wrapped.history.rows)) is None
+
+
+def test_headers_are_compiled_ahead_where_it_pays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(machine, "_KEPT", {})
+    monkeypatch.setattr("torch._inductor.codecache._HEADER_DIR", str(tmp_path / "headers"))
+    assert not machine._headers_pay()  # nobody has done it, and it is this process's first graph
+    (tmp_path / "headers").mkdir()
+    assert machine._headers_pay()
+    (tmp_path / "headers").rmdir()
+    monkeypatch.setattr(machine, "_KEPT", {"a graph": "compiled"})
+    assert machine._headers_pay()
 
 
 @pytest.mark.usefixtures("interpreter")

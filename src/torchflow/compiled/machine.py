@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,7 +67,8 @@ def _compiled(graph: Any, given: list[Any], *, on_cpu: bool) -> Machine:
         inside.append((inner, made))
         return made
 
-    whole: Any = compile_fx(graph, given, inner_compile=keeping, config_patches={"cpp_wrapper": True} if on_cpu else {})
+    options = {"cpp_wrapper": True, **({} if _headers_pay() else {"cpp_cache_precompile_headers": False})} if on_cpu else {}
+    whole: Any = compile_fx(graph, given, inner_compile=keeping, config_patches=options)
     if not on_cpu or len(inside) != 1 or not _takes_and_gives(inside[0][0], graph):
         return lambda flat: whole(*flat)
     direct: Machine | None = getattr(inside[0][1], "current_callable", None)
@@ -78,6 +80,16 @@ def _compiled(graph: Any, given: list[Any], *, on_cpu: bool) -> Machine:
 
 _KEPT: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 """What a function that is called directly needs to stay alive."""
+
+
+def _headers_pay() -> bool:
+    """Say whether torch's headers are worth compiling ahead.
+
+    That takes six seconds once and saves two for each graph: it pays where it has been done, and where a process compiles again.
+    """
+    from torch._inductor import codecache  # noqa: PLC0415  (the compiler takes a second to import)
+
+    return bool(_KEPT) or Path(getattr(codecache, "_HEADER_DIR", "/nowhere")).is_dir()
 
 
 def _takes_and_gives(inner: Any, outer: Any) -> bool:
