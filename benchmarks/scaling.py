@@ -11,6 +11,7 @@ import argparse
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -84,8 +85,11 @@ def memory(rounds: int, quick: bool) -> list[results.Row]:
 
 
 def importing(rounds: int, quick: bool) -> list[results.Row]:
-    """Measure what ``import torchflow`` takes after ``import torch``."""
-    times = [list(map(float, _child("import").split())) for _ in range(1 if quick else 7)]
+    """Measure what ``import torchflow`` takes after ``import torch``, both with their bytecode, as pip leaves a package."""
+    with tempfile.TemporaryDirectory() as bytecode:
+        once = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": bytecode}
+        _child("import", **once)
+        times = [list(map(float, _child("import", **once).split())) for _ in range(1 if quick else 7)]
     torch_alone, own = (statistics.median(column) for column in zip(*times, strict=True))
     return [{"torch_s": torch_alone, "torchflow_s": own}]
 
@@ -151,10 +155,10 @@ def _row(pair: Pair, updates: int) -> results.Row:
     return {"microseconds": pair.seconds / updates * 1e6, "ratio": pair.ratio, "quartiles": list(pair.quartiles)}
 
 
-def _child(*arguments: str) -> str:
-    """Return what benchmarks.fresh prints in a process of its own."""
+def _child(*arguments: str, **variables: str) -> str:
+    """Return what benchmarks.fresh prints in a process of its own, with environment variables beside the usual ones."""
     call = [sys.executable, "-m", "benchmarks.fresh", *arguments]
-    return subprocess.run(call, cwd=ROOT, env=environment(1), check=True, capture_output=True, text=True).stdout
+    return subprocess.run(call, cwd=ROOT, env=environment(1) | variables, check=True, capture_output=True, text=True).stdout
 
 
 if __name__ == "__main__":
