@@ -52,7 +52,7 @@ def batch(rounds: int, quick: bool) -> list[results.Row]:
 
 def callbacks(rounds: int, quick: bool) -> list[results.Row]:
     """Measure an update of W1 against the number of callbacks that override no hook."""
-    small = regression(partial(nn.Linear, 1, 1), 10 if quick else 1_000, 32)
+    small = regression(partial(nn.Linear, 1, 1), 10 if quick else 10_000, 32)
     functions: dict[str, Callable[[], float]] = {
         str(count): lambda count=count: watched(small, idle=count).seconds  # type: ignore[misc]
         for count in CALLBACKS
@@ -96,7 +96,7 @@ def importing(rounds: int, quick: bool) -> list[results.Row]:
 
 def watching(rounds: int, quick: bool) -> list[results.Row]:
     """Measure what the bar and early stopping cost, as a share of 100 µs: of an update at 10,000 updates a second."""
-    small = regression(partial(nn.Linear, 1, 1), 10 if quick else 1_000, 32)
+    small = regression(partial(nn.Linear, 1, 1), 10 if quick else 10_000, 32)
     functions: dict[str, Callable[[], float]] = {
         "bare": lambda: bare(small).seconds,
         "bare-again": lambda: bare(small).seconds,
