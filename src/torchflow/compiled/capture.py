@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, functionalize
 from torch.fx import GraphModule
 
-from torchflow.compiled.passes import changed, lift_constants, spell_out_alphas
+from torchflow.compiled.passes import changed, compute_scalars_once, lift_constants, spell_out_alphas
 from torchflow.compiled.products import rewrite_products
 from torchflow.compiled.reasons import Uncapturable, Unprimed
 from torchflow.compiled.shadow import check_plain_parts, plain_parts, shadow_of
@@ -82,6 +82,7 @@ def capture(run: Run[Any, Any], values: Values, window: list[Any], rates: Tensor
     graph.graph.eliminate_dead_code()
     spell_out_alphas(graph)
     rewrite_products(graph)
+    compute_scalars_once(graph)
     constants = lift_constants(graph, values.live())
     graph.recompile()
     return Captured(graph, changed(graph, len(values.live())), constants, update.parts)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from torchflow.compiled.operators import once
 from torchflow.compiled.reasons import Uncapturable
 
 
@@ -23,6 +24,32 @@ def spell_out_alphas(graph: GraphModule) -> None:
             with graph.graph.inserting_before(node):
                 product = graph.graph.call_function(torch.ops.aten.mul.Tensor, (node.args[1], node.kwargs["alpha"]))
             node.args, node.kwargs = (node.args[0], product), {}
+
+
+def compute_scalars_once(graph: GraphModule) -> None:
+    """Compute single numbers, such as Adam's bias corrections, by themselves.
+
+    Inductor would compute them anew in every row of the loops that use them: a power takes as long as a hundred sums.
+    """
+    for node in list(graph.graph.nodes):
+        if node.op != "call_function" or not _is_single(node) or node.target in _PLACES or (operator := once()) is None:
+            continue
+        users = [user for user in node.users if user.op == "call_function" and not _is_single(user)]
+        if users:
+            with graph.graph.inserting_after(node):
+                alone = graph.graph.call_function(operator, (node,))
+            alone.meta.update(node.meta)
+            for user in users:
+                user.replace_input_with(node, alone)
+
+
+_PLACES = (torch.ops.aten.select.int, torch.ops.aten.unbind.int)
+"""What takes a number from a tensor computes nothing."""
+
+
+def _is_single(node: Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, Tensor) and value.numel() == 1
 
 
 def lift_constants(graph: GraphModule, live: Sequence[Tensor]) -> tuple[Tensor, ...]:

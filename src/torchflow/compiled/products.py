@@ -9,11 +9,13 @@ from __future__ import annotations
 import platform
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
+
+from torchflow.compiled.operators import linear
 
 SMALL = 2**11
 """Products of at most so many multiplications become one loop with what is around them."""
@@ -37,7 +39,7 @@ def rewrite_products(graph: GraphModule) -> None:
                 made = _written_out(graph, a, b, bias)
             elif _is_for_onednn(node.meta["val"], a.meta["val"], b.meta["val"], [term.meta["val"] for term in bias]):
                 turned = graph.graph.call_function(torch.ops.aten.permute.default, (b, [1, 0]))
-                made = graph.graph.call_function(_linear(), (a, turned, bias[0] if bias else None))
+                made = graph.graph.call_function(linear(), (a, turned, bias[0] if bias else None))
             else:
                 continue
         node.replace_all_uses_with(made)
@@ -73,7 +75,7 @@ def onednn_is_faster() -> bool:
     """
     both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return both and wide and _vendor() == "AuthenticAMD" and _linear() is not None
+    return both and wide and _vendor() == "AuthenticAMD" and linear() is not None
 
 
 def _vendor() -> str:
@@ -83,32 +85,3 @@ def _vendor() -> str:
     except OSError:
         return "AuthenticAMD" if "AuthenticAMD" in platform.processor() else ""
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
-
-
-@cache
-def _linear() -> Any:  # the operator; None where this version of torch cannot compile it
-    """Define the operator ``x @ w.T + b`` by oneDNN, and tell torch's compiler how to call it.
-
-    torch's own operator cannot be used: its compiler takes the weights of that one for constants.
-    """
-    try:
-        from torch._inductor import ir, lowering, mkldnn_ir  # noqa: PLC0415  (the compiler takes a second to import)
-
-        library: Any = torch.library.Library("torchflow", "DEF")  # type: ignore[no-untyped-call]
-        library.define("linear(Tensor x, Tensor w, Tensor? b) -> Tensor")
-        library.impl("linear", lambda x, w, b: torch.ops.mkldnn._linear_pointwise(x, w, b, "none", [], ""), "CPU")
-        library.impl("linear", lambda x, w, b: x.new_empty((x.shape[0], w.shape[0])), "Meta")
-        operator, create = torch.ops.torchflow.linear.default, cast(Any, mkldnn_ir.LinearUnary).create
-
-        @lowering.register_lowering(operator)
-        def linear(x: Any, w: Any, b: Any) -> Any:
-            return ir.TensorBox.create(create(x, w, None if b is None else ir.ExternKernel.realize_input(b), "none", [], ""))
-
-    except (ImportError, AttributeError, TypeError, RuntimeError):
-        return None
-    _KEPT.append(library)
-    return operator
-
-
-_KEPT: list[Any] = []
-"""What is defined is gone when its library is."""
