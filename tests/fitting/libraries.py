@@ -21,12 +21,17 @@ def is_there(name: str) -> bool:
     """Say whether a library can be imported, and not only found."""
     if find_spec(name) is None:
         return False
-    if name == "timm" and find_spec("torchvision") is None:
-        _find_torchvision()
+    apart = str(Path(sys.prefix) / "torchvision")
     try:
+        if name == "timm" and find_spec("torchvision") is None:
+            sys.path.append(apart)
+            _import_torchvision()
         import_module(name)
     except ImportError:
         return False
+    finally:
+        if apart in sys.path:  # nor would the processes that are started later know what was declared here
+            sys.path.remove(apart)
     return True
 
 
@@ -47,17 +52,15 @@ def standing_in() -> Iterator[None]:
             del sys.modules[name]
 
 
-def _find_torchvision() -> None:
-    """Let timm find the torchvision that `make fitting` has put into a folder of its own.
+def _import_torchvision() -> None:
+    """Import the torchvision that `make fitting` has put into a folder of its own, for timm.
 
     Beside a torch for CPUs, that of the index cannot load its kernels, and its import fails where it describes two of them.
     They are declared, and nobody calls them.
     """
-    sys.path.append(str(Path(sys.prefix) / "torchvision"))
     try:
         import_module("torchvision")
-    except ModuleNotFoundError:
-        return
     except RuntimeError:
         for operator in ("nms", "qnms"):
             torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import_module("torchvision")

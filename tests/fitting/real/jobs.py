@@ -11,7 +11,13 @@ from torch.optim import Optimizer
 from torchflow import EMA, Every, Outputs, Trainer
 from torchflow.testing import Job
 
-SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 16}
+SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 16,
+}
 WORDS = {"[PAD]": 0, "[MASK]": 1, "[UNK]": 2, "a": 3, "rose": 4, "is": 5, "it": 6}
 
 

@@ -53,7 +53,7 @@ def test_a_collator_hides_the_same_words_for_any_number_of_workers() -> None:
     models = []
     for workers in (0, 2):
         job = jobs.hiding()
-        models.append(job.trainer.fit(job.model, job.train, **{**job.options, "workers": workers}).model)
+        models.append(job.trainer.fit(job.model, job.train, **{**job.fit, "workers": workers}).model)
     assert equal(*models)
 
 
@@ -70,33 +70,34 @@ def test_padded_lines_are_measured_alike_however_they_are_cut(batch_size: int) -
 
 
 def test_a_loss_counts_tokens_in_accumulated_updates_too() -> None:
-    """Seen to fail when the step gives no count."""
+    """Seen to fail when the step gives no count. To rounding in float32: transformers computes this loss in it whatever the model is in."""
     torch.manual_seed(0)
-    first = jobs.writer().eval()
+    first = jobs.writer()
+    first.train()
+    for part in first.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
     models = [copy.deepcopy(first), copy.deepcopy(first)]
     for model, (size, accumulate) in zip(models, ((40, 1), (7, 6)), strict=True):
-        for part in model.modules():
-            if isinstance(part, nn.Dropout):
-                part.p = 0.0
-        for block in model.transformer.h:
-            block.attn.attn_dropout.p = 0.0
-        exact = Trainer(
+        by_tokens: Trainer[Any, Any] = Trainer(
             jobs.next_tokens,
-            optimizer=lambda model: torch.optim.SGD(model.parameters(), lr=0.1),
+            optimizer=lambda model: torch.optim.SGD(model.parameters(), lr=1.0),
             accumulate=accumulate,
-            precision="float64",
             progress=False,
         )
-        exact.fit(model, jobs.texts(), epochs=1, batch_size=size, shuffle=False)
-    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
-        assert torch.allclose(one, other, rtol=0, atol=1e-12)
+        by_tokens.fit(model, jobs.texts(), epochs=1, batch_size=size, shuffle=False)
+    for before, one, other in zip(first.parameters(), models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=2e-6)
+        assert not torch.equal(one, before)
 
 
 def test_predictions_may_be_the_model_s_own_outputs() -> None:
     torch.manual_seed(0)
     model, data = jobs.classifier(), jobs.texts()
     data = {"input_ids": data["input_ids"] % 7, "attention_mask": data["attention_mask"]}
-    found = trainer(classes).predict(model, data, batch_size=7, forward=lambda model, batch: model(**batch, output_hidden_states=True))
+    found = trainer(classes).predict(
+        model, data, batch_size=7, forward=lambda model, batch: model(**batch, output_hidden_states=True)
+    )
     expected = model.eval()(**data, output_hidden_states=True)
     assert type(found) is type(expected)
     assert torch.allclose(found.logits, expected.logits, atol=1e-6)
@@ -111,7 +112,7 @@ def test_tied_weights_are_stored_once_and_both_libraries_read_them(tmp_path: Pat
     assert model.lm_head.weight is model.transformer.wte.weight
     ours = tmp_path / "model.safetensors"
     save_model(model, ours)
-    with safe_open(ours, framework="pt") as file:  # type: ignore[no-untyped-call]
+    with safe_open(ours, framework="pt") as file:
         assert {"transformer.wte.weight", "lm_head.weight"} & set(file.keys()) == {"transformer.wte.weight"}
     read = load_model(ours, into=jobs.writer())
     assert equal(read, model)
