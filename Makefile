@@ -23,7 +23,9 @@ BENCH := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python
 ROUNDS ?= 20
 PEERS := .venv-peers
 
-.PHONY: help example gallery test lint types docs pytest bench bench-peers faults dist clean distclean
+FITTING := .venv-fitting
+
+.PHONY: help example gallery test lint types docs pytest bench bench-peers faults fitting dist clean distclean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -66,6 +68,10 @@ bench-peers: $(PEERS)/.installed  ## Install the libraries that torchflow is mea
 faults: $(VENV)/.test-installed  ## Kill, damage and starve a training some thousand times, and write the table of docs/reliability.rst
 	$(ONE_THREAD) $(BIN)/python -m tests.faults --write
 
+fitting: $(FITTING)/.installed  ## Run the how-to pages and more with transformers, datasets, timm and PyTorch Geometric themselves
+	PYTHONPATH=src HF_HUB_OFFLINE=1 TORCHFLOW_FITTING=1 $(ONE_THREAD) $(FITTING)/bin/python -m pytest -q -W ignore::DeprecationWarning \
+		tests/fitting/test_howto.py tests/fitting/real
+
 dist: $(VENV)/.test-installed  ## Build the sdist and the wheel, check them, and use the wheel in an empty environment
 	rm -rf build dist
 	$(PIP_INSTALL) build twine
@@ -78,7 +84,7 @@ clean:  ## Remove what the checks and examples made
 	find src tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## Remove the environment too
-	rm -rf "$(VENV)" "$(PEERS)" src/*.egg-info
+	rm -rf "$(VENV)" "$(PEERS)" "$(FITTING)" src/*.egg-info
 
 $(BIN)/python:
 	@for python in $(PYTHON_CANDIDATES); do \
@@ -115,4 +121,14 @@ $(PEERS)/.installed: benchmarks/peers.txt | $(BIN)/python
 	@"$(PEERS)/bin/python" -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c benchmarks/peers.txt
 	@"$(PEERS)/bin/python" -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
 	@"$(PEERS)/bin/python" -m pip uninstall --quiet --yes torchvision
+	@touch $@
+
+# torchvision goes into a folder of its own: timm imports it, and beside a torch for CPUs it breaks the others that find it.
+$(FITTING)/.installed: tests/fitting/real/requirements.txt | $(BIN)/python
+	@echo "installing the libraries that torchflow fits in with (once; some 1.5 GB)"
+	@$(BIN)/python -m venv "$(FITTING)"
+	@"$(FITTING)/bin/python" -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c tests/fitting/real/requirements.txt
+	@"$(FITTING)/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/fitting/real/requirements.txt
+	@"$(FITTING)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps timm==1.0.31
+	@"$(FITTING)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target "$(FITTING)/torchvision" torchvision==0.28.0
 	@touch $@

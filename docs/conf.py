@@ -33,15 +33,22 @@ napoleon_use_ivar = True
 napoleon_use_rtype = False
 python_use_unqualified_type_names = True
 
-# Code in these pages writes files: it runs in a folder of its own, in silence.
+sys.path.insert(0, str(Path(__file__).parent.parent))  # some of what the pages show is in tests/
+
+# Code in these pages writes files: it runs in a folder of its own, in silence. Libraries that the how-to pages show and that are
+# not there are stood in for; a page that has no such part is left out.
 os.environ.setdefault("TORCHFLOW_DOCS_FOLDER", tempfile.mkdtemp(prefix="torchflow-docs-"))
 doctest_global_setup = """
-import os, tempfile
+import os, sys, tempfile
 os.chdir(tempfile.mkdtemp(dir=os.environ["TORCHFLOW_DOCS_FOLDER"]))
 import torch
 from torch import nn
 import torchflow
 from torchflow import *
+from importlib.util import find_spec
+from tests.fitting.libraries import stand_ins
+sys.modules.update(stand_ins())
+absent = lambda name: find_spec(name) is None
 torch.manual_seed(0)
 """
 
@@ -162,7 +169,6 @@ def gathered(app: Any, page: str, source: list[str]) -> None:
 
 def mistakes(folder: Path) -> str:
     """Return the table of common mistakes: each is made, and what is said of it goes into the table."""
-    sys.path.insert(0, str(folder.parent))
     from tests.mistakes import MISTAKES, said  # noqa: PLC0415  (a page of its own needs it)
 
     head = ".. list-table::\n   :header-rows: 1\n   :widths: 28 72\n\n   * - mistake\n     - what torchflow says\n"

@@ -101,6 +101,17 @@ def test_samples_are_the_first_dimension_of_the_first_leaf_that_has_one() -> Non
     assert samples_in((torch.zeros(0, 3),)) == 0
 
 
+class Graphs:
+    """A batch of graphs, as PyTorch Geometric makes one: neither a tensor nor a tree of them."""
+
+    num_graphs = 8
+
+
+def test_a_batch_of_graphs_says_how_many_samples_it_holds() -> None:
+    assert samples_in(Graphs()) == 8
+    assert samples_in({"graphs": Graphs(), "targets": torch.zeros(8)}) == 8
+
+
 def test_a_batch_without_dimensions_counts_as_one_sample() -> None:
     assert samples_in(()) == 1
     assert samples_in("text") == 1

@@ -58,7 +58,10 @@ def leaves_with_paths(tree: object, path: str = "") -> Iterator[tuple[str, Any]]
 
 
 def samples_in(batch: object) -> int:
-    """Count the samples of a batch: the first dimension of its first tensor or array that has one; 1 without any."""
+    """Count the samples of a batch: the first dimension of its first tensor or array that has one; 1 without any.
+
+    A batch of graphs, which is one large graph, says itself how many it holds: ``num_graphs``, as PyTorch Geometric's does.
+    """
     first = batch[0] if isinstance(batch, tuple) and len(batch) > 0 else batch
     if isinstance(first, Tensor) and first.ndim:  # the common case, in under a microsecond
         return first.shape[0]
@@ -66,6 +69,8 @@ def samples_in(batch: object) -> int:
         shape: Any = getattr(leaf, "shape", ())
         if len(shape):
             return int(shape[0])
+        if isinstance(graphs := getattr(leaf, "num_graphs", None), int):
+            return graphs
     return 1
 
 

@@ -49,6 +49,17 @@ def test_the_dtype_of_a_batch_is_that_of_its_samples(samples: list[Any], dtype: 
     assert batch.tolist() == values
 
 
+def test_numbers_of_python_get_the_default_dtype_and_its_complex_partner() -> None:
+    """Seen to fail when complex numbers are always of 64 bits."""
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        assert collate([1.0, 2.0]).dtype == torch.float64
+        assert collate([1j, 2j]).dtype == torch.complex128
+    finally:
+        torch.set_default_dtype(before)
+
+
 def test_structures_are_kept() -> None:
     sample = {"a": (1, [2.0, "text"]), "b": Point(torch.ones(2), Scan(np.zeros(3), "z"))}
     batch = collate([sample, sample, sample])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,9 +87,32 @@ def test_anything_with_a_length_and_items_is_a_foreign_dataset(given: Any) -> No
     assert dataset.source.lineage == type(given).__name__
 
 
+class Lazy(Sequence[float]):
+    """A column that reads when it is asked, as those of Hugging Face's datasets do."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: Any) -> Any:
+        return [0.0] * 4 if isinstance(index, slice) else 0.0
+
+    def __repr__(self) -> str:
+        return "Lazy()"
+
+
+def test_a_tuple_of_lists_is_two_samples_still() -> None:
+    assert [sample.tolist() for sample in as_dataset(([1, 2], [3, 4])).take_batch([1, 0])] == [[3, 1], [4, 2]]
+
+
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
+        (
+            (Lazy(), Lazy()),
+            ArgumentTypeError,
+            r"train\[0\] is Lazy\(\) \(Lazy\), which is a column that is neither.*Take its values: torch.as_tensor\(column\[:\]\)",
+        ),
+        ({"x": torch.zeros(4), "y": Lazy()}, ArgumentTypeError, r"train\['y'\] is Lazy\(\) \(Lazy\), which is a column"),
         (None, ArgumentTypeError, "train must be a Dataset, a tuple or dict of tensors.*got None"),
         ("data.csv", ArgumentTypeError, r"got 'data.csv' \(str\). Read a file with torchflow.data.from_csv"),
         (b"data", ArgumentTypeError, r"\(bytes\)"),

@@ -267,6 +267,32 @@ def test_every_way_to_read_ahead_makes_the_same_batches(workers: Workers, last_b
     assert not torch.multiprocessing.active_children()
 
 
+def masked(samples: list[Any]) -> Any:
+    """A collate that hides values by chance, drawn from every global generator."""
+    first = torch.stack([sample[0] for sample in samples])
+    return torch.where(torch.rand(first.shape) < 0.5, first, torch.tensor(random.random() + np.random.uniform()))
+
+
+@pytest.mark.parametrize("dataset", [data.as_dataset(Drawn()), data.from_tensors((torch.arange(7.0), torch.ones(7)))])
+def test_a_collate_that_draws_makes_the_same_batches_wherever_it_runs_and_disturbs_nobody(dataset: data.Dataset[Any]) -> None:
+    """Seen to fail when the collate is not put under a key, and when a thread may call it."""
+    options: dict[str, Any] = {"keys": Keys(3), "name": "train", "batch_size": 3, "collate": masked}
+    inline, late, ahead = (batches_of(dataset, **options, workers=count) for count in (0, 0, 2))
+    state, epochs = torch.random.get_rng_state(), []
+    for epoch in range(2):
+        made = list(inline.epoch(epoch))
+        for one, other in zip(made, ahead.epoch(epoch), strict=True):
+            assert torch.equal(one, other)
+        torch.rand(1)  # what was drawn elsewhere does not matter, nor what was read before
+        assert torch.equal(next(late.epoch(epoch, 2)), made[2])
+        epochs.append(torch.cat(made))
+    assert not torch.equal(*epochs)
+    ahead.close()
+    torch.random.set_rng_state(state)
+    list(inline.epoch(2))
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
 def test_processes_that_begin_with_a_new_interpreter_make_the_same_batches() -> None:
     """Seen to fail when the default dtype is not handed over, and when keys cannot be sent."""
     dataset = data.as_dataset(Drawn()).map(tenfold)

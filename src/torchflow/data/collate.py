@@ -167,9 +167,7 @@ def _from_numbers(values: Sequence[Any], indices: list[int], path: str) -> Tenso
         return torch.tensor(values, dtype=torch.int64)
     if isinstance(first, float):
         return torch.tensor(values, dtype=torch.get_default_dtype())
-    return torch.tensor(
-        values, dtype=torch.zeros((), dtype=torch.get_default_dtype()).to_complex().dtype if False else torch.complex64
-    )
+    return torch.tensor(values, dtype=torch.get_default_dtype().to_complex())
 
 
 def _from_numpy(array: np.ndarray[Any, Any], path: str) -> Tensor:

@@ -10,15 +10,17 @@ import torch
 from torch import Tensor
 
 from torchflow.data.calls import guarded
+from torchflow.data.collate import collate as standard_collate
 from torchflow.data.cutting import Cutting
 from torchflow.data.draw import Draw
 from torchflow.data.fingerprint import content_of
 from torchflow.data.order import LookedUp, Order, Orders, Ordinary
+from torchflow.data.padding import PadBatch
 from torchflow.data.sources import Source
 from torchflow.data.views import Select
 from torchflow.data.workers import Workers
 from torchflow.errors import DataError
-from torchflow.randomness import Keys
+from torchflow.randomness import Keys, preserved, seed_globals
 from torchflow.tree import map_leaves
 from torchflow.types import State
 
@@ -58,8 +60,10 @@ class DatasetBatches:
         self._table: Tensor | None = None
         # No method of this object, which holds processes and cannot be sent to one.
         self._make: Callable[[Tensor, Draw], Any] = partial(_standard, source)
+        draws = collate is not None and not _is_own(collate)
+        self._calls_users = source.foreign or draws
         if collate is not None:
-            self._make = partial(_collated, source, collate)
+            self._make = partial(_collated, source, collate, draws)
         if collate is None and source.columnar:
             self._make = source.batch
             if isinstance(source, Select) and source.plain:  # a split, say: its indices are looked up a block at a time
@@ -117,7 +121,7 @@ class DatasetBatches:
         draw = Draw(self._keys, epoch)
         order = self._order(epoch)
         cuts = self._cutting.cuts(order if self._table is None else LookedUp(order, self._table), start)
-        if self._workers.number and self._source.foreign:
+        if self._workers.number and self._calls_users:
             yield from self._in_processes(epoch, cuts)
         elif self._workers.number:
             from torchflow.data.threads import read_ahead  # noqa: PLC0415  (most runs read inline, and need none of it)
@@ -157,9 +161,19 @@ def _standard(source: Source, indices: Tensor, draw: Draw) -> Any:
     return batch
 
 
-def _collated(source: Source, collate: Callable[[list[Any]], Any], indices: Tensor, draw: Draw) -> Any:
-    """Return a batch made by the user's own function."""
-    return guarded("collate", int(indices[0]), collate, source.samples(indices, draw))
+def _is_own(collate: Callable[[list[Any]], Any]) -> bool:
+    """Return whether a function that makes batches is one of this package, which draws nothing and may run in a thread."""
+    return isinstance(collate, PadBatch) or collate is standard_collate
+
+
+def _collated(source: Source, collate: Callable[[list[Any]], Any], draws: bool, indices: Tensor, draw: Draw) -> Any:
+    """Return a batch made by the user's own function, which may draw: from the stream of its first sample in this epoch."""
+    samples, first = source.samples(indices, draw), int(indices[0])
+    if not draws:
+        return guarded("collate", first, collate, samples)
+    with preserved():
+        seed_globals(draw.keys("collate", draw.epoch, first, 0 if draw.repeats is None else int(draw.repeats[0])))
+        return guarded("collate", first, collate, samples)
 
 
 def _pinned(leaf: Any) -> Any:

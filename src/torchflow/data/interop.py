@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -65,10 +65,22 @@ def _converted(data: Any, name: str) -> Dataset[Any]:
         return _converted(data.dataset, name).select(list(data.indices))
     if _is_column(data) or (isinstance(data, (tuple, Mapping)) and _all_columns(data)):
         return from_tensors(data) if _has_tensors(data) else from_arrays(data)
+    if type(data) is tuple:
+        _refuse_lazy_columns(dict(enumerate(data)), name)
     if type(data) in (list, tuple, range):  # reading those runs no code of the user
         return Dataset(Items(tuple(data), type(data).__name__))
     _refuse(data, name)
     return Dataset(Calls(data.__getitem__, _length(data, name), _type_name(data)))
+
+
+def _refuse_lazy_columns(parts: Mapping[Any, object], name: str) -> None:
+    """Refuse sequences of a library's own, which read when they are asked: the columns of Hugging Face's datasets, for example."""
+    for key, part in parts.items():
+        if isinstance(part, Sequence) and not isinstance(part, (str, bytes, list, tuple, range)):
+            raise ArgumentTypeError(
+                f"{name}[{key!r}] is {arguments.shown(part)}, which is a column that is neither a tensor nor an array. "
+                "Take its values: torch.as_tensor(column[:])."
+            )
 
 
 def _refuse(data: object, name: str) -> None:
@@ -79,6 +91,7 @@ def _refuse(data: object, name: str) -> None:
     if isinstance(data, (str, bytes)):
         raise ArgumentTypeError(f"{name} must be {_TAKEN}, got {found}. Read a file with torchflow.data.from_csv.")
     if isinstance(data, Mapping):
+        _refuse_lazy_columns(data, name)
         wrong = next(
             (f"[{key!r}] is {arguments.shown(value)}" for key, value in data.items() if not _is_column(value)), "it is empty"
         )
