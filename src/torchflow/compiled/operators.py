@@ -54,7 +54,9 @@ def once() -> Any:  # the operator, or None
     return _defined("once(Tensor x) -> Tensor", lambda x: x.clone(), torch.empty_like, lowered)
 
 
-def _defined(schema: str, function: Callable[..., Any], shape: Callable[..., Any], lowered: Callable[[], Callable[..., Any]]) -> Any:
+def _defined(
+    schema: str, function: Callable[..., Any], shape: Callable[..., Any], lowered: Callable[[], Callable[..., Any]]
+) -> Any:
     try:
         from torch._inductor import lowering  # noqa: PLC0415  (the compiler takes a second to import)
 

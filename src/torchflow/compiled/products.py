@@ -19,10 +19,10 @@ from torchflow.compiled.operators import linear
 
 SMALL = 2**11
 """Products of at most so many multiplications become one loop with what is around them."""
-LARGE = 2**21
+LARGE = 2**20
 """Products of at least so many are worth oneDNN's preparations, which are some microseconds."""
-PER_COPY = 64
-"""How many multiplications pay for copying one number, where oneDNN needs a matrix turned."""
+PER_COPY = 24
+"""How many multiplications pay for copying one number, where oneDNN needs a matrix turned: what made it often writes it so at once."""
 
 
 def rewrite_products(graph: GraphModule) -> None:
