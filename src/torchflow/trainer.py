@@ -46,6 +46,8 @@ from torchflow.types import B, Data, LastBatch, M, OptimizerRecipe
 from torchflow.updates import Updates
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from torchflow.rehearsal import Rehearsal
     from torchflow.run_plan import RunPlan
 
@@ -67,6 +69,12 @@ class Result(Generic[M]):
     reason: str
     history: History
     progress: Progress
+
+    def plot(self, path: str | os.PathLike[str] | None = None, names: list[str] | None = None) -> Figure:
+        """Draw the curves of the history with the end and its reason; see :func:`torchflow.plots.history`."""
+        from torchflow import plots  # noqa: PLC0415  (a run does without plots)
+
+        return plots.history(self, path, names)
 
     def __repr__(self) -> str:
         last = ", ".join(f"{name} {value:.4g}" for name, value in self.history.last.items())
