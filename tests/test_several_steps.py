@@ -43,10 +43,11 @@ def test_an_update_tells_both_losses_and_both_rates() -> None:
 
 def test_metrics_of_all_steps_come_together_each_with_its_own_count() -> None:
     def judged(model: Any, real: Tensor) -> Outputs:
-        return Outputs(judge(model, real), count=real[:, 0].abs().sum(), metrics={"first": real[:, 0].sum() * 0 + len(real)})
+        return Outputs(judge(model, real), metrics={"second": real[:, 1]})
 
     def fooled(model: Any, real: Tensor) -> Outputs:
-        return Outputs(fool(model, real), metrics={"second": real[:, 1]}, predictions=real)
+        size = torch.tensor(float(len(real)))
+        return Outputs(fool(model, real), count=real[:, 0].abs().sum(), metrics={"first": size}, predictions=real)
 
     made = trainer(step={"critic": judged, "generator": fooled})
     run = made.start(pair(), POINTS, batch_size=5)

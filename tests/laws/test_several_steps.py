@@ -93,8 +93,8 @@ def test_fit_equals_the_loop_with_two_optimizers(
 ) -> None:
     """Parameters and the state of both optimizers are equal to the bit; noise is drawn in both steps.
 
-    Seen to fail when the generator's backward pass reaches the critic too and is not forgotten, when both gradients are made
-    before both steps, when gradients are clipped over both networks, and when both steps draw the same noise.
+    Seen to fail when a step's backward pass reaches the other network, whose gradients are then clipped with its own, when
+    gradients stay until the next step, when both steps draw the same noise, and when streams of two updates are one.
     """
     points = numbers((rows, 2), 5, dtype)
     expected: Any = pair(1, dtype)
@@ -120,7 +120,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(
 ) -> None:
     """With noise, dropout, accumulation and validation in mid-epoch: all of the state, averages and history included.
 
-    Seen to fail when the noise of the second step goes on where the first one left the generator and a callback drew in between.
+    Seen to fail when no step is put on a random stream of its own.
     """
     folder = tmp_path_factory.mktemp("run")
     options: dict[str, Any] = {"accumulate": accumulate, "callbacks": [LossSum()]}
@@ -148,7 +148,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(
 @settings(max_examples=10, deadline=None)
 @given(every=st.integers(1, 4), evaluated=st.booleans())
 def test_validation_and_evaluation_do_not_disturb(every: int, evaluated: bool) -> None:
-    """Seen to fail when evaluation leaves the generator of the noise where its own draws took it."""
+    """Seen to fail when a pass leaves the model in evaluation mode."""
     points = numbers((20, 2), 5)
     alone = trainer().fit(pair(dropout=0.3), points, epochs=2, batch_size=4).model
     made = trainer()
