@@ -99,22 +99,24 @@ KINDS = ("tables", "excel", "images", "dicom", "audio", "video", "dna", "text", 
 TASKS = {
     "line": (
         "A line",
-        "Linear regression, 20 epochs. The loss of the last, shorter batch weighs less in all four; by hand, that is a line of its own.",
+        "Linear regression, 20 epochs. The loss of the last, shorter batch weighs less in all five; by hand, that is a line of its own.",
     ),
     "digits": (
         "Digits",
-        "A small convolutional network that stops early and is measured on test data with its best weights. Lightning keeps those in a "
-        "file, the others in memory.",
+        "A small convolutional network that stops early and is measured on test data with its best weights. Lightning and Ignite keep those "
+        "in a file, the others in memory.",
     ),
     "gan": (
         "A GAN",
-        "Two networks, each with its own loss and optimizer. With ``checkpoints=`` and ``resume=True``, the run of torchflow can be stopped at "
-        "any update and ends with the same bits, noise included.",
+        "Two networks, each with its own loss and optimizer. In torchflow each loss is a function of its own, with noise of its own, so the generator "
+        "runs forward once more in an update, without gradients; the other programs judge and train the same points. With ``checkpoints=`` and "
+        "``resume=True``, the run of torchflow can be stopped at any update and ends with the same bits, noise included.",
     ),
     "language": (
         "A language model",
         "Texts of several lengths, filled up with zeros that must not count. In torchflow every average is one over tokens, in training "
-        "too: the loss says how many it counts. By hand and in Lightning the validation does so because it was written; Keras is told by weights.",
+        "too: the loss says how many it counts. By hand, in Lightning and in Ignite the validation does so because it was written; Keras is told by weights. torch's GRU gives "
+        "its last state beside its outputs: ``forward=`` says which are the predictions.",
     ),
     "table": (
         "A table, with early stopping",
@@ -122,7 +124,7 @@ TASKS = {
         "the reader of the program to see that they were not.",
     ),
 }
-LIBRARIES = {"torchflow": "torchflow", "torch": "plain PyTorch", "lightning": "Lightning", "keras": "Keras"}
+LIBRARIES = {"torchflow": "torchflow", "keras": "Keras", "ignite": "Ignite", "lightning": "Lightning", "torch": "plain PyTorch"}
 
 
 def lines_of_code(program: Path) -> int:

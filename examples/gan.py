@@ -2,12 +2,11 @@
 
 python examples/gan.py                  writes out/gan.png
 
-The updates are one function, which ``Trainer(update=...)`` calls in place of its own; all the rest stays as it is.
+Each network has a loss, which is a step like any other, and an optimizer of the same name; all the rest stays as it is.
 """
 
 import argparse
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,10 +14,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from torchflow import Outputs, Run, Trainer, data
+from torchflow import Trainer
 
 ISLANDS, RADIUS, SPREAD, NOISE = 8, 2.0, 0.05, 16
-Batch = tuple[Tensor]  # points (batch, 2)
 
 
 # 1. Data: points on islands, made on the spot
@@ -41,39 +39,33 @@ class Pair(nn.Module):
             *(nn.Linear(2, 128), nn.LeakyReLU(0.2), nn.Linear(128, 128), nn.LeakyReLU(0.2), nn.Linear(128, 1))
         )
 
+    def made(self, count: int) -> Tensor:
+        """Return points (count, 2) from noise."""
+        points: Tensor = self.generator(torch.randn(count, NOISE))
+        return points
 
-# 3. An update: first the critic, then the generator, each with its own loss and its own optimizer
-def update(run: Run[Pair, Batch], batches: Sequence[Batch]) -> Outputs:
-    """Make one step of each: the losses of Goodfellow et al. (2014), and R1 (Mescheder, Geiger and Nowozin 2018)."""
-    ((real,),) = batches
-    model, (critic, generator) = run.model, (run.optimizers["critic"], run.optimizers["generator"])
-    real = real.requires_grad_()
+
+# 3. Two steps: an update takes the critic's, then the generator's, each with its own optimizer
+def critic(model: Pair, real: Tensor) -> Tensor:
+    """Return the loss of Goodfellow et al. (2014) with the penalty R1 (Mescheder, Geiger and Nowozin 2018) for points (batch, 2)."""
+    real = real.detach().requires_grad_()
     scores = model.critic(real)
     (slope,) = torch.autograd.grad(scores.sum(), real, create_graph=True)  # a critic that is flat at real points lets it converge
-    fake = model.generator(torch.randn(len(real), NOISE))
-    judged = softplus(-scores).mean() + softplus(model.critic(fake.detach())).mean()
-    critic.zero_grad()
-    (judged + 0.05 * slope.square().sum(1).mean()).backward()
-    critic.step()
-    made = softplus(-model.critic(fake)).mean()
-    generator.zero_grad()
-    made.backward()
-    generator.step()
-    return Outputs(judged, metrics={"generator": made.detach()})
+    judged = softplus(-scores).mean() + softplus(model.critic(model.made(len(real)).detach())).mean()
+    return judged + 0.05 * slope.square().sum(1).mean()
 
 
-def step(model: Pair, batch: Batch) -> Tensor:
-    """Return the critic's loss on real points alone, for evaluation; an update of one's own does not call it."""
-    return softplus(-model.critic(batch[0])).mean()
+def generator(model: Pair, real: Tensor) -> Tensor:
+    """Return the loss that makes the critic believe in as many points."""
+    return softplus(-model.critic(model.made(len(real)))).mean()
 
 
-trainer: Trainer[Pair, Batch] = Trainer(
-    step,
+trainer = Trainer(
+    {"critic": critic, "generator": generator},
     optimizer={
         "critic": lambda model: torch.optim.Adam(model.critic.parameters(), lr=1e-3, betas=(0.0, 0.99)),
         "generator": lambda model: torch.optim.Adam(model.generator.parameters(), lr=1e-3, betas=(0.0, 0.99)),
     },
-    update=update,
     progress=False,
 )
 
@@ -88,7 +80,7 @@ def drawn_points(model: Pair, count: int) -> Tensor:
 def main(out: Path, epochs: int) -> None:
     """Learn, count what lies on which island, and draw."""
     real = islands(4_096)
-    result = trainer.fit(Pair, data.from_tensors((real,)), epochs=epochs, batch_size=256)
+    result = trainer.fit(Pair, real, epochs=epochs, batch_size=256)
     points = drawn_points(result.model, 2_000)
     distances = torch.cdist(points, islands(ISLANDS * 100).reshape(100, ISLANDS, 2).mean(0))
     near, island = distances.min(1)
@@ -101,7 +93,7 @@ def main(out: Path, epochs: int) -> None:
     left.plot(*real[:1_000].T, ".", color="0.6", markersize=4, label="real")
     left.plot(*points[:1_000].T, "x", color="#D55E00", markersize=3, label="made")
     left.set(aspect="equal", xlim=(-3, 3), ylim=(-3, 3))
-    for curve, style, name in (("train/loss", "-", "critic"), ("train/generator", "--", "generator")):
+    for curve, style, name in (("train/critic", "-", "critic"), ("train/generator", "--", "generator")):
         right.plot(result.history.epochs(curve), result.history[curve], style, label=name)
     right.axhline(2 * math.log(2), color="0.5", linestyle=":", label="a critic that guesses")
     right.set(xlabel="epochs finished", ylabel="loss")

@@ -15,15 +15,17 @@ SOURCE = Path(__file__).parent.parent / "src" / "torchflow"
 # floor do not know each other.
 FLOORS = (
     ("caller", "errors", "lazy", "names", "text_table", "types", "tree"),
-    ("arguments", "copies", "figures", "loss_mistakes", "weighted_mean"),
+    ("arguments", "copies", "figures", "loss_counts", "loss_mistakes", "weighted_mean"),
     ("intervals",),
     ("device", "finite", "optimizer_steps", "precision", "randomness", "distributed", "checkpoint", "interruption"),
     ("data", "recomputing"),
     ("choices", "events", "step", "state"),
+    ("steps",),
     ("averages", "hooks", "limits", "metrics", "mistakes", "moments", "saver", "schedule", "updates"),
     ("recipes",),
     ("run",),
     ("evaluation", "saving", "updating"),
+    ("alternating",),
     ("loop", "compiled"),
     ("plots",),
     ("range_test",),

@@ -170,6 +170,14 @@ def test_the_end_of_a_result_is_marked_and_explained() -> None:
     assert plots.history(history).get_supxlabel() == ""
 
 
+def test_a_result_draws_itself(tmp_path: Path) -> None:
+    one = result(measured([1.0, 0.8], [1.1, 0.9]), "it was enough")
+    figure = one.plot(tmp_path / "result.png", names=["valid/loss"])
+    assert figure.get_supxlabel() == "ended after epoch 2: it was enough"
+    assert len(figure.axes) == 1
+    assert (tmp_path / "result.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_long_reason_stays_below_the_panel_and_inside_the_figure() -> None:
     figure = plots.history(result(measured([1.0, 0.8], [1.1, 0.9]), "it went on and on until it ended " * 9))
     figure.draw_without_rendering()

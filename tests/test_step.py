@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from torchflow import Outputs, supervised
+from torchflow import Outputs, Trainer, supervised
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, StepError
 from torchflow.metrics import R2, absolute_error
 from torchflow.step import checked_loss
@@ -153,6 +153,53 @@ def test_a_batch_that_is_no_pair_is_refused(batch: Any, found: str) -> None:
         StepError, match=rf"supervised\(\) expects batches \(inputs, targets\), {found}\. Map the dataset to such pairs"
     ):
         supervised(nn.MSELoss())(Same(), batch)
+
+
+class Recurrent(nn.Module):
+    """Gives what torch's recurrent layers give: outputs and the last state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = nn.GRU(2, 1, batch_first=True)
+
+    def forward(self, x: Tensor, *, reverse: bool) -> tuple[Tensor, Tensor]:
+        out: tuple[Tensor, Tensor] = self.memory(x.flip(1) if reverse else x)
+        return out
+
+
+def test_forward_says_how_the_model_is_called_and_what_it_predicts() -> None:
+    def forward(model: Any, inputs: Tensor) -> Tensor:
+        out: Tensor = model(inputs, reverse=True)[0]
+        return out
+
+    model, x, y = Recurrent(), torch.randn(6, 4, 2), torch.randn(6, 4, 1)
+    outputs = supervised(nn.MSELoss(), metrics={"r2": R2()}, forward=forward)(model, (x, y))
+    predictions = model.memory(x.flip(1))[0]
+    assert torch.equal(outputs.loss, nn.functional.mse_loss(predictions, y))
+    assert torch.equal(outputs.predictions, predictions)
+    assert torch.equal(outputs.metrics["r2"][0], predictions)
+
+
+def test_the_forward_of_a_step_serves_predictions_of_data_without_targets() -> None:
+    def forward(model: Any, inputs: Tensor) -> Tensor:
+        out: Tensor = model(inputs, reverse=False)[0]
+        return out
+
+    torch.manual_seed(0)
+    model, x = Recurrent(), torch.randn(6, 4, 2)
+    trainer: Trainer[Any, Any] = Trainer(
+        supervised(nn.MSELoss(), forward=forward), optimizer=lambda m: torch.optim.SGD(m.parameters(), lr=0.1), progress=False
+    )
+    trainer.fit(model, (x, x[..., :1]), epochs=1)
+    with_targets = trainer.predict(model, (x, x[..., :1]), batch_size=4)
+    assert torch.equal(with_targets, trainer.predict(model, x, forward=forward, batch_size=4))
+    assert with_targets.shape == (6, 4, 1)
+
+
+@pytest.mark.parametrize("forward", ["model", 3, (1, 2)])
+def test_a_forward_that_cannot_be_called_is_refused(forward: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"forward must be a function, got .* Write forward=lambda model, inputs"):
+        supervised(nn.MSELoss(), forward=forward)
 
 
 def test_a_list_of_two_is_a_pair() -> None:

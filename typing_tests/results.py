@@ -32,6 +32,7 @@ def right_results(result: Result[Model]) -> None:
     assert_type(result.history.names, tuple[str, ...])
     assert_type(result.history.to_json(), str)
     assert_type(plots.history(result, "history.png"), Figure)
+    assert_type(result.plot("history.png", names=["valid/loss"]), Figure)
     assert_type(plots.compare({"one": result, "two": result.history}, metric="valid/loss"), Figure)
 
 

@@ -52,11 +52,20 @@ def right_steps(loss: Tensor) -> None:
     Outputs(loss, count=torch.tensor(3), metrics={"error": loss, "r2": (loss, loss)}, predictions={"any": [loss]})
 
 
+def right_several_steps() -> None:
+    optimizers = {"one": sgd, "two": sgd, "three": sgd}
+    assert_type(Trainer({"one": bare, "two": bare}, optimizer=optimizers), Trainer[nn.Linear, Pair])
+    mixed: dict[str, Step[nn.Linear, Pair]] = {"one": bare, "two": Own(), "three": supervised(nn.MSELoss())}  # of several kinds
+    assert_type(Trainer(mixed, optimizer=optimizers), Trainer[nn.Linear, Pair])
+    Trainer({"one": bare, "two": bare}, optimizer={"one": lambda model: torch.optim.SGD([model.bias]), "two": sgd})
+
+
 def right_supervised() -> None:
     assert_type(supervised(nn.MSELoss()), Supervised[nn.Module])
     supervised(nn.CrossEntropyLoss(), metrics={"accuracy": metrics.accuracy, "best": metrics.top_k(5), "r2": metrics.R2()})
     supervised(lambda predictions, targets: torch.mean(predictions - targets))
     supervised(nn.functional.l1_loss)
+    supervised(nn.MSELoss(), forward=lambda model, inputs: model(inputs)[0])
 
 
 def right_updates(run: Run[nn.Linear, Pair], batch: Pair) -> None:
@@ -79,6 +88,12 @@ def wrong_steps(loss: Tensor) -> None:
     Outputs(loss, prediction=loss)  # type: ignore[call-arg]
 
 
+def wrong_several_steps() -> None:
+    Trainer({"one": bare, "two": number}, optimizer={"one": sgd, "two": sgd})  # type: ignore[arg-type]
+    Trainer([bare, bare], optimizer={"one": sgd, "two": sgd})  # type: ignore[arg-type]
+    Trainer({0: bare, 1: bare}, optimizer={"one": sgd, "two": sgd})  # type: ignore[dict-item]
+
+
 def wrong_supervised() -> None:
     supervised(nn.MSELoss)  # type: ignore[arg-type]  # the class
     supervised("mse")  # type: ignore[arg-type]
@@ -86,6 +101,8 @@ def wrong_supervised() -> None:
     supervised(nn.MSELoss(), {"a": metrics.accuracy})  # type: ignore[call-arg]
     supervised(nn.MSELoss(), metrics=[metrics.accuracy])  # type: ignore[arg-type]
     supervised(nn.MSELoss(), metrics={"k": metrics.top_k})  # type: ignore[dict-item]  # of how many?
+    supervised(nn.MSELoss(), forward="model")  # type: ignore[arg-type]
+    supervised(nn.MSELoss(), forward=lambda inputs: inputs)  # type: ignore[arg-type, misc]  # without the model
     supervised(nn.MSELoss(), metrics={"r2": metrics.R2})  # type: ignore[dict-item]  # the class
 
 

@@ -10,11 +10,8 @@ model = keras.Sequential(
         *(layers.Conv2D(32, 3, padding="same", activation="relu"), layers.Flatten(), layers.Dense(10)),
     ]
 )
-model.compile(
-    optimizer=keras.optimizers.Adam(0.003),
-    loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    metrics=["accuracy"],
-)
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+model.compile(optimizer=keras.optimizers.Adam(0.003), loss=loss, metrics=["accuracy"])
 stopping = keras.callbacks.EarlyStopping("val_loss", patience=3, restore_best_weights=True)
 model.fit(*train, epochs=15, batch_size=32, validation_data=valid, callbacks=[stopping])
 print(f"test accuracy {model.evaluate(*test, return_dict=True)['accuracy']:.3f}")

@@ -1,8 +1,7 @@
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from samples import digits
-from torch import nn
+from torch import nn, optim
 from torch.utils.data import DataLoader, TensorDataset
 
 
@@ -28,7 +27,7 @@ class Network(L.LightningModule):
         self.log("test/accuracy", (self.model(x).argmax(1) == y).float().mean())
 
     def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), lr=0.003)
+        return optim.Adam(self.parameters(), lr=0.003)
 
 
 train, valid, test = (TensorDataset(*part) for part in digits())

@@ -2,7 +2,7 @@ import copy
 
 import torch
 from samples import digits
-from torch import nn
+from torch import nn, optim
 from torch.utils.data import DataLoader, TensorDataset
 
 train, valid, test = (TensorDataset(*part) for part in digits())
@@ -11,7 +11,7 @@ model = nn.Sequential(
     *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10)),
 )
 loss_function = nn.CrossEntropyLoss()
-optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
+optimizer = optim.Adam(model.parameters(), lr=0.003)
 
 
 def evaluate(dataset):

@@ -1,7 +1,7 @@
 import lightning as L
 import torch
 from samples import ring
-from torch import nn
+from torch import nn, optim
 from torch.nn.functional import softplus
 from torch.utils.data import DataLoader
 
@@ -27,8 +27,8 @@ class Pair(L.LightningModule):
         self.log_dict({"critic": judged, "generator": made}, on_step=False, on_epoch=True, prog_bar=True)
 
     def configure_optimizers(self):
-        critic = torch.optim.Adam(self.critic.parameters(), lr=0.002, betas=(0.5, 0.99))
-        generator = torch.optim.Adam(self.generator.parameters(), lr=0.001, betas=(0.5, 0.99))
+        critic = optim.Adam(self.critic.parameters(), lr=0.002, betas=(0.5, 0.99))
+        generator = optim.Adam(self.generator.parameters(), lr=0.001, betas=(0.5, 0.99))
         return critic, generator
 
 

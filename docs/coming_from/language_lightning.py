@@ -1,7 +1,6 @@
 import lightning as L
-import torch
 from samples import texts
-from torch import nn
+from torch import nn, optim
 from torch.utils.data import DataLoader, TensorDataset
 
 
@@ -23,7 +22,7 @@ class Writer(L.LightningModule):
         self.log("valid/loss", self.loss(self(x), y), batch_size=(y != 0).sum().item())
 
     def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), lr=0.01)
+        return optim.Adam(self.parameters(), lr=0.01)
 
 
 train, valid = (TensorDataset(ids[:, :-1], ids[:, 1:]) for ids in texts())

@@ -1,7 +1,6 @@
 import lightning as L
-import torch
 from samples import line
-from torch import nn
+from torch import nn, optim
 from torch.utils.data import DataLoader, TensorDataset
 
 
@@ -19,7 +18,7 @@ class Line(L.LightningModule):
         self.log("valid/loss", self.loss(self.model(x), y))
 
     def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
+        return optim.SGD(self.parameters(), lr=0.1)
 
 
 train, valid = (TensorDataset(*part) for part in line())

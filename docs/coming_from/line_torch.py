@@ -1,11 +1,11 @@
 import torch
 from samples import line
-from torch import nn
+from torch import nn, optim
 from torch.utils.data import DataLoader, TensorDataset
 
 train, valid = (TensorDataset(*part) for part in line())
 model, loss_function = nn.Linear(1, 1), nn.MSELoss()
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+optimizer = optim.SGD(model.parameters(), lr=0.1)
 for epoch in range(20):
     model.train()
     for x, y in DataLoader(train, batch_size=32, shuffle=True):

@@ -1,8 +1,7 @@
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from samples import patients
-from torch import nn
+from torch import nn, optim
 from torch.utils.data import DataLoader, TensorDataset
 
 
@@ -24,7 +23,7 @@ class Network(L.LightningModule):
         self.log("test/error", (self.model(x) - y).abs().mean())
 
     def configure_optimizers(self):
-        return torch.optim.AdamW(self.parameters(), lr=0.003)
+        return optim.AdamW(self.parameters(), lr=0.003)
 
 
 parts = patients()

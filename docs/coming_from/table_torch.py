@@ -2,14 +2,14 @@ import copy
 
 import torch
 from samples import patients
-from torch import nn
+from torch import nn, optim
 from torch.utils.data import DataLoader, TensorDataset
 
 parts = patients()
 (x_mean, x_std), (y_mean, y_std) = ((column.mean(0), column.std(0, correction=0)) for column in parts[0])
 train, valid, test = (TensorDataset((x - x_mean) / x_std, (y - y_mean) / y_std) for x, y in parts)
 model, loss_function = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 1)), nn.MSELoss()
-optimizer = torch.optim.AdamW(model.parameters(), lr=0.003)
+optimizer = optim.AdamW(model.parameters(), lr=0.003)
 
 
 def evaluate(dataset, measure):

@@ -8,7 +8,8 @@ when the last batch is short, appears nowhere.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from torchflow.arguments import shown
 from torchflow.device import move
 from torchflow.errors import StateError, StepError
 from torchflow.types import Metric, State, Stateful
-from torchflow.weighted_mean import BLOCK, WeightedMean, exact_dtype
+from torchflow.weighted_mean import BLOCK, Weighed, WeightedMean, exact_dtype
 
 
 class Averages:
@@ -27,14 +28,16 @@ class Averages:
     Args:
         objects: The step's metric objects; this stream works on deep copies.
         device: Where sums are kept.
+        summed: The metrics whose sum is the loss, where a step has several losses; otherwise none.
     """
 
-    __slots__ = ("_device", "_kind", "_loss", "_metrics", "objects")
+    __slots__ = ("_device", "_kind", "_loss", "_metrics", "_summed", "objects")
 
-    def __init__(self, objects: Mapping[str, Metric], device: torch.device) -> None:
+    def __init__(self, objects: Mapping[str, Metric], device: torch.device, summed: Sequence[str] = ()) -> None:
         self.objects = {name: move(copy.deepcopy(metric), device) for name, metric in objects.items()}
         self._device = device
         self._kind = exact_dtype(device)
+        self._summed = summed
         self.reset()
 
     def add(self, loss: Tensor, count: int | Tensor, metrics: Mapping[str, Tensor | tuple[Any, ...]]) -> None:
@@ -50,7 +53,9 @@ class Averages:
         """
         self._loss.add(loss, count)
         for name, value in metrics.items():
-            if isinstance(value, tuple):
+            if isinstance(value, Weighed):
+                self._metric(name).add(*value)
+            elif isinstance(value, tuple):
                 self._object(name).update(*value)
             elif value.ndim > 1:
                 raise StepError(
@@ -110,6 +115,8 @@ class Averages:
     def compute(self) -> dict[str, float]:
         """Return every average as a float: the one place that waits for the device. NaN where nothing was counted."""
         values = {name: mean.compute() for name, mean in {"loss": self._loss, **self._metrics}.items()}
+        if self._summed:  # of the exact means, since the losses of one batch may count differently
+            values["loss"] = sum(values.get(name, math.nan) for name in self._summed)
         return values | {name: _number(name, metric) for name, metric in self.objects.items()}
 
     def reset(self) -> None:
@@ -140,12 +147,15 @@ def kept_metrics(metrics: Mapping[str, Tensor | tuple[Any, ...]]) -> dict[str, T
 
     A copy of a view does not keep alive all that it is a part of. The arguments of a metric object are used at once.
     """
-    return {
-        name: tuple(v.detach() if isinstance(v, Tensor) else v for v in value)
-        if isinstance(value, tuple)
-        else value.detach().clone()
-        for name, value in metrics.items()
-    }
+    return {name: _kept(value) for name, value in metrics.items()}
+
+
+def _kept(value: Tensor | tuple[Any, ...]) -> Tensor | tuple[Any, ...]:
+    if isinstance(value, Weighed):
+        return Weighed(value.mean.detach().clone(), value.count)
+    if isinstance(value, tuple):
+        return tuple(v.detach() if isinstance(v, Tensor) else v for v in value)
+    return value.detach().clone()
 
 
 def _number(name: str, metric: Metric) -> float:

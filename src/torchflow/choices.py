@@ -46,12 +46,13 @@ class Choices:
             yield
 
 
-def refuse_together(choices: Choices, update: object) -> None:
+def refuse_together(choices: Choices, update: object, *, several: bool) -> None:
     """Refuse fp16 where nobody could scale the losses, and checkpointing where the compiler decides what is kept.
 
     Args:
         choices: The choices.
         update: The update of the user's own, or None.
+        several: Whether there are several steps, each with its own optimizer.
 
     Raises:
         ArgumentValueError: Two choices do not go together.
@@ -60,6 +61,18 @@ def refuse_together(choices: Choices, update: object) -> None:
         raise ArgumentValueError(
             "activation_checkpointing has no effect in compiled updates, whose compiler decides what is kept and what is computed again. "
             "Leave out activation_checkpointing or compile."
+        )
+    if several and update is not None:
+        raise ArgumentValueError(
+            "step is a mapping, whose steps the standard update takes in turn, and update= replaces that update. Leave out update=, or pass one step, "
+            "which then serves evaluate and validation alone."
+        )
+    if several and choices.group is not None:
+        raise ArgumentValueError("compile= captures an update of one loss, and step is a mapping of several. Leave out compile=.")
+    if several and choices.precision == "fp16":
+        raise ArgumentValueError(
+            "precision 'fp16' drops an update whose gradients overflow, and of several steps the first ones would have been taken by then. Pass "
+            "precision='bf16', which needs no scaling."
         )
     for name, there in (("update=", update is not None), ("compile=", choices.group is not None)):
         if there and choices.precision == "fp16":

@@ -17,6 +17,7 @@ from torchflow.errors import StepError
 from torchflow.precision import MIXED, under, widened
 from torchflow.randomness import Keys, preserved, seed_globals
 from torchflow.step import Outputs, Step, checked_loss
+from torchflow.steps import losses_of
 from torchflow.tree import leaves_with_paths, map_leaves, samples_in
 from torchflow.types import B, M
 
@@ -68,7 +69,7 @@ def evaluation_key(keys: Keys, name: str, update: int) -> int:
 
 def evaluate_batches(step: Step[M, B], model: M, batches: Batches[B], *, where: Placement, key: int) -> dict[str, float]:
     """Return the exact averages of a step's loss and metrics over every sample of the data."""
-    averages = Averages(getattr(step, "metrics", {}), where.device)
+    averages = Averages(getattr(step, "metrics", {}), where.device, losses_of(step))
     with evaluating(model, where.device, key), contextlib.closing(_epoch(batches)) as moving:
         for batch in moving:
             interruption.check()

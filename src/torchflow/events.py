@@ -69,10 +69,12 @@ class Gradients(NamedTuple):
     Attributes:
         progress: The progress before this update.
         norm: The 2-norm of all gradients before clipping, shape (); None where ``clip_norm`` is not set.
+        step: Whose gradients they are, where the Trainer has several steps: each has its own moment within an update.
     """
 
     progress: Progress
     norm: Tensor | None
+    step: str | None = None
 
 
 class Stepped(NamedTuple):

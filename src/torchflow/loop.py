@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 from torchflow import interruption
+from torchflow.alternating import made_update
 from torchflow.device import move, out_of_memory
 from torchflow.errors import ArgumentTypeError, DataError, TorchflowError
 from torchflow.evaluation import evaluate_batches, evaluation_key
@@ -21,7 +22,7 @@ from torchflow.mistakes import meaning_of, warn_of_growth
 from torchflow.run import Run
 from torchflow.tree import shapes
 from torchflow.types import B, M
-from torchflow.updating import Counted, NotFinite, custom_update, dropped, mean_loss, mean_metrics, standard_update, total_count
+from torchflow.updating import Counted, NotFinite, dropped, mean_loss, mean_metrics, total_count
 
 
 def update(run: Run[M, B], batches: list[B]) -> Stepped:
@@ -56,7 +57,7 @@ def _update(run: Run[M, B], batches: list[B]) -> Stepped:
     run.settled, skipped = False, 0
     try:
         moved = [move(batch, device, layout) for batch in batches]
-        parts = standard_update(run, moved) if run.custom_update is None else custom_update(run, moved)
+        parts = made_update(run, moved)
     except NotFinite as found:
         parts, skipped = dropped(run, found, batches), 1
     except Exception as error:

@@ -86,15 +86,18 @@ def meaning_of(error: BaseException) -> str | None:
     return None
 
 
-def looked_at(run: Run[Any, Any], batch: Any) -> Outputs:
-    """Make the first forward pass of a run, and warn of what is very likely a mistake."""
-    was = run.model.training
-    outputs = checked_loss(run.step(run.model, batch), training=True)
+def looked_at(run: Run[Any, Any], batch: Any, of: Any = None) -> Outputs:
+    """Make the first forward pass of a run, of one of its steps where it has several; warn of what is very likely a mistake."""
+    was, first = run.model.training, not run.looked
+    made_by = run.step if of is None else of
+    outputs = checked_loss(made_by(run.model, batch), training=True)
     run.looked = True
-    step = as_written(run.step)
+    step = as_written(made_by)
     if isinstance(step, Supervised):
         for doubt in doubts(step.loss, outputs.predictions, batch[1]):
             warn_caller(doubt)
+    if not first:
+        return outputs
     if was and not run.model.training:
         warn_caller(
             "the step has put the model into evaluation mode: dropout and batch normalisation do not train. Leave model.eval() to evaluate and predict."
@@ -122,7 +125,7 @@ def warn_of_growth(run: Run[Any, Any], loss: float) -> None:
     first = run.first_loss
     if first is None:
         run.first_loss = loss
-    elif run.custom_update is None and loss > GROWN * max(abs(first), 1e-3):
+    elif run.custom_update is None and not run.losses and loss > GROWN * max(abs(first), 1e-3):
         run.first_loss = math.inf  # once is enough
         warn_caller(
             f"the loss grows: {first:.4g} over the first epoch, {loss:.4g} over epoch {run.progress.epoch}. The learning rate is too high: try a tenth of "

@@ -23,6 +23,7 @@ from torchflow.moments import Timetable
 from torchflow.randomness import torch_state
 from torchflow.run import Run
 from torchflow.run_plan import RunPlan
+from torchflow.steps import Steps
 from torchflow.tree import leaves
 
 TIMED = 3
@@ -91,6 +92,7 @@ def _timed_updates(run: Run[Any, Any]) -> tuple[int, float, tuple[str, ...]]:
     seconds: list[float] = []
     window: list[Any] = []
     drew = False
+    noted = _noting_draws(run)
     with run.session(), contextlib.closing(_windows(run)) as windows:
         for _ in range(TIMED + 1):
             began = time.perf_counter()
@@ -99,10 +101,33 @@ def _timed_updates(run: Run[Any, Any]) -> tuple[int, float, tuple[str, ...]]:
             before = torch_state(run.accelerator)  # that of the last forward pass
             update(run, window).loss.item()
             seconds.append(time.perf_counter() - began)
-            drew = drew or not all(map(torch.equal, before, torch_state(run.accelerator)))
+            drew = drew or any(noted) if run.losses else drew or _moved(run, before)
         run.randomness.check()
     names = (("torch", drew), ("random or numpy.random", run.randomness.drawn))
     return _bytes(leaves(window)), statistics.median(seconds[1:]), tuple(name for name, found in names if found)
+
+
+def _moved(run: Run[Any, Any], before: list[Tensor]) -> bool:
+    """Say whether torch's generators have moved on."""
+    return not all(map(torch.equal, before, torch_state(run.accelerator)))
+
+
+def _noting_draws(run: Run[Any, Any]) -> list[bool]:
+    """Let every step of several note whether it draws: each has a stream of its own, so that the last one says nothing of the others."""
+    noted: list[bool] = []
+
+    def noting(step: Any) -> Any:
+        def called(model: Any, batch: Any) -> Any:
+            before = torch_state(run.accelerator)
+            outputs = step(model, batch)
+            noted.append(_moved(run, before))
+            return outputs
+
+        return called
+
+    if isinstance(run.step, Steps):
+        run.step = run.step.mapped(noting)
+    return noted
 
 
 def _windows(run: Run[Any, Any]) -> Generator[list[Any], None, None]:

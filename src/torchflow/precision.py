@@ -191,8 +191,8 @@ def scaling_of(precision: str, device: torch.device) -> Scaling | None:
     return Scaling(device) if precision == "fp16" else None
 
 
-def backward(loss: Tensor) -> None:
-    """Add the gradients of a scalar loss to its leaves, as ``loss.backward()`` does.
+def backward(loss: Tensor, inputs: Sequence[Tensor] = ()) -> None:
+    """Add the gradients of a scalar loss to its leaves, as ``loss.backward()`` does; to ``inputs`` alone where some are given.
 
     On the CPU, a plain tensor goes straight to the autograd engine: the public function spends a seventh of the smallest
     models' updates on choices that are already made here. Everything else takes the public way.
@@ -201,9 +201,9 @@ def backward(loss: Tensor) -> None:
         one = _ones.get(loss.dtype)
         if one is None:
             one = _ones[loss.dtype] = torch.ones((), dtype=loss.dtype)
-        _engine.run_backward((loss,), (one,), False, False, (), allow_unreachable=True, accumulate_grad=True)
+        _engine.run_backward((loss,), (one,), False, False, tuple(inputs), allow_unreachable=True, accumulate_grad=True)
     else:
-        torch.autograd.backward(loss)
+        torch.autograd.backward(loss, inputs=inputs or None)
 
 
 # No annotation of torch's covers its engine; where a release moves it, backward() takes the public way.

@@ -27,6 +27,7 @@ from torchflow.saver import NoSaver, Saver
 from torchflow.schedule import Scheduling
 from torchflow.state import load_model_state, load_optimizer_state, model_state, optimizer_state
 from torchflow.step import Outputs, Step
+from torchflow.steps import losses_of
 from torchflow.types import B, M, State
 from torchflow.updates import Compiled
 
@@ -74,8 +75,9 @@ class Run(Generic[M, B]):
 
     def __post_init__(self) -> None:
         self.keys = Keys(self.choices.seed)
-        self.randomness = UpdateRandomness(ForwardStream(self.keys, self.choices.accumulate))
-        self.averages = Averages(getattr(self.step, "metrics", {}), self.choices.device)
+        self.losses = losses_of(self.step)
+        self.randomness = UpdateRandomness(ForwardStream(self.keys, self.choices.accumulate * (len(self.losses) or 1)))
+        self.averages = Averages(getattr(self.step, "metrics", {}), self.choices.device, self.losses)
         self.reactions = Reactions(self.callbacks)
         self.saver: Saver = NoSaver()
         self.compiled: Compiled | None = None

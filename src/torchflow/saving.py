@@ -112,8 +112,7 @@ def run_description(run: Run[Any, Any]) -> dict[str, State]:
 
 def environment(run: Run[Any, Any]) -> dict[str, State]:
     """Return the fingerprint of what the bits of this run depend on."""
-    dtype = next(run.model.parameters()).dtype
-    choices = run.choices
+    dtype, choices = next(run.model.parameters()).dtype, run.choices
     return checkpoint.fingerprint(
         choices.device.type,
         str(dtype).removeprefix("torch."),
@@ -134,6 +133,7 @@ def identity(run: Run[Any, Any]) -> dict[str, State]:
         "nonfinite": choices.nonfinite,
         "precision": choices.precision,
         "data": run.batches.describe(),
+        **({"steps": list(run.losses)} if run.losses else {}),  # in which order they are taken
         "frozen": [plain_name(name) for name, parameter in run.model.named_parameters() if not parameter.requires_grad],
         "optimizers": {
             name: {"class": type(optimizer).__name__, "groups": hyperparameters(optimizer, run.model)}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from torchflow.arguments import function, shown
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, StepError
+from torchflow.loss_counts import class_count, mean_of
 from torchflow.loss_mistakes import CLASSES, ELEMENTWISE, refused, shapes_differ
 from torchflow.tree import samples_in
 from torchflow.types import B_contra, M, M_contra, Metric
@@ -53,7 +54,10 @@ class Step(Protocol[M_contra, B_contra]):
 
 
 def supervised(
-    loss: Callable[[Any, Any], Tensor], *, metrics: Mapping[str, MetricFunction | Metric] | None = None
+    loss: Callable[[Any, Any], Tensor],
+    *,
+    metrics: Mapping[str, MetricFunction | Metric] | None = None,
+    forward: Callable[[Any, Any], Any] | None = None,
 ) -> Supervised[nn.Module]:  # predictions and targets are what the model and the loss agree on: tensors, or trees of them
     """Build the common step: ``loss(model(inputs), targets)`` for batches ``(inputs, targets)``.
 
@@ -66,17 +70,20 @@ def supervised(
         loss: A loss of torch, or a function ``(predictions, targets) -> Tensor``.
         metrics: By name: functions ``(predictions, targets)`` that give one value a sample, shape (samples,), averaged
             exactly; or objects with ``update``, ``compute`` and ``reset``, such as torchmetrics'.
+        forward: ``(model, inputs) -> predictions``, for models that give more than the loss takes, take several arguments, or
+            are a ``ModuleDict``; None is ``model(inputs)``. The same function serves ``predict(..., forward=...)`` on data
+            without targets.
 
     Returns:
         A step function whose ``Outputs`` carry the predictions.
 
     Raises:
-        ArgumentTypeError: ``loss`` or a metric cannot be called.
+        ArgumentTypeError: ``loss``, ``forward`` or a metric cannot be called.
         ArgumentValueError: A metric's name is ``"loss"``, empty, or holds a slash.
     """
     if metrics is not None and not isinstance(metrics, Mapping):
         raise ArgumentTypeError(f"metrics must be a mapping from names to metrics, got {shown(metrics)}.")
-    return Supervised(loss, metrics or {})
+    return Supervised(loss, metrics or {}, forward)
 
 
 class Supervised(Generic[M]):
@@ -85,30 +92,38 @@ class Supervised(Generic[M]):
     Attributes:
         loss: The loss function.
         metrics: The metric objects by name; each stream (train, each validation) works on copies of its own.
+        forward: How the model is called; None is ``model(inputs)``.
     """
 
-    __slots__ = ("_count", "_functions", "_objects", "_reduction", "_same_shape", "loss", "metrics")
+    __slots__ = ("_count", "_functions", "_objects", "_reduction", "_same_shape", "forward", "loss", "metrics")
 
-    def __init__(self, loss: Callable[[Any, Any], Tensor], metrics: Mapping[str, MetricFunction | Metric]) -> None:
+    def __init__(
+        self,
+        loss: Callable[[Any, Any], Tensor],
+        metrics: Mapping[str, MetricFunction | Metric],
+        forward: Callable[[Any, Any], Any] | None = None,
+    ) -> None:
         if isinstance(loss, type):
             raise ArgumentTypeError(
                 f"loss must be an instance or a function, got the class {loss.__name__}. Write {loss.__name__}()."
             )
         self.loss = function("loss", loss, hint="Pass nn.MSELoss(), or a function (predictions, targets) -> Tensor.")
+        hint = "Write forward=lambda model, inputs: model(inputs)[0]."
+        self.forward = None if forward is None else function("forward", forward, hint=hint)
         self.metrics = {name: metric for name, metric in metrics.items() if _is_object(_checked(name, metric))}
         self._functions: dict[str, Callable[[Any, Any], Tensor]] = {
             name: metric for name, metric in metrics.items() if name not in self.metrics and callable(metric)
         }
         self._reduction = getattr(loss, "reduction", "mean")
         self._same_shape = isinstance(loss, ELEMENTWISE)
-        self._count = _class_count if isinstance(loss, CLASSES) else getattr(type(loss), "count", None)
+        self._count = class_count if isinstance(loss, CLASSES) else getattr(type(loss), "count", None)
 
     def __call__(self, model: nn.Module, batch: tuple[Any, Any], /) -> Outputs:
         """Return the loss, the count, the metrics and the predictions of one batch."""
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             raise StepError(_not_a_pair(batch))
         inputs, targets = batch
-        predictions = model(inputs)
+        predictions = model(inputs) if self.forward is None else self.forward(model, inputs)
         if self._same_shape and predictions.shape != (shape := targets.shape):
             raise StepError(shapes_differ(self.loss, predictions, targets))
         try:
@@ -120,7 +135,7 @@ class Supervised(Generic[M]):
         samples = shape[0] if self._same_shape and shape else samples_in(targets)
         count: int | Tensor = samples if self._count is None else self._count(self.loss, predictions, targets)
         if self._reduction != "mean" or value.ndim:
-            value = _mean(value, self._reduction, predictions.numel() if self._same_shape else count)
+            value = mean_of(value, self._reduction, predictions.numel() if self._same_shape else count)
         if not self._functions and not self.metrics:
             return Outputs(value, count, {}, predictions)
         return Outputs(value, count, self._measured(predictions, targets, samples), predictions)
@@ -157,26 +172,6 @@ def _checked(name: str, metric: object) -> object:
             f"metric {name!r} must be a function (predictions, targets) or an object with update, compute and reset, got {shown(metric)}."
         )
     return metric
-
-
-def _class_count(loss: Any, predictions: Tensor, targets: Tensor) -> int | Tensor:
-    """Count as torch's classification losses do: targets that are not ignored, by their class weights where given."""
-    if targets.is_floating_point():  # class probabilities: torch divides by the number of samples, weighted or not
-        return targets.numel() // targets.shape[1 if targets.ndim > 1 else 0]
-    kept: Tensor = targets != loss.ignore_index
-    if loss.weight is None:
-        return kept.sum()
-    weights: Tensor = loss.weight
-    return (weights[torch.where(kept, targets, 0)] * kept).sum()  # of a fixed size, which compiled updates need
-
-
-def _mean(value: Tensor, reduction: str, count: int | Tensor) -> Tensor:
-    """Turn a summed or unreduced loss into the mean over its count, or over its elements where it compares those."""
-    if reduction == "sum":
-        return value / count
-    if isinstance(count, int):
-        return value.mean()
-    return value.sum() / count
 
 
 def _not_a_pair(batch: object) -> str:

@@ -41,10 +41,13 @@ from torchflow.run import Run
 from torchflow.saving import Resume, identity, schedule_identity
 from torchflow.schedule import Schedule, SchedulerRecipe
 from torchflow.step import Outputs, Step
+from torchflow.steps import Steps, checked_step
 from torchflow.types import B, Data, LastBatch, M, OptimizerRecipe
 from torchflow.updates import Updates
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from torchflow.rehearsal import Rehearsal
     from torchflow.run_plan import RunPlan
 
@@ -67,6 +70,12 @@ class Result(Generic[M]):
     history: History
     progress: Progress
 
+    def plot(self, path: str | os.PathLike[str] | None = None, names: list[str] | None = None) -> Figure:
+        """Draw the curves of the history with the end and its reason; see :func:`torchflow.plots.history`."""
+        from torchflow import plots  # noqa: PLC0415  (a run does without plots)
+
+        return plots.history(self, path, names)
+
     def __repr__(self) -> str:
         last = ", ".join(f"{name} {value:.4g}" for name, value in self.history.last.items())
         return f"Result({self.reason}; {self.progress.updates} updates{'; ' + last if last else ''})"
@@ -78,7 +87,9 @@ class Trainer(Generic[M, B]):
     A Trainer is reusable: every fresh ``fit`` makes a new run and puts the callbacks back to their state at construction.
 
     Args:
-        step: The mathematics, ``(model, batch) -> loss`` or ``Outputs``; :func:`torchflow.supervised` builds the common one.
+        step: The mathematics, ``(model, batch) -> loss`` or ``Outputs``; :func:`torchflow.supervised` builds the common one. Or a
+            mapping of steps, each with the optimizer of its name, as a GAN wants: an update takes them in their order, each with
+            the parameters as the one before has left them, and gradients for its own optimizer's parameters alone.
         optimizer: A recipe ``(model) -> Optimizer``, a mapping of named recipes, or an optimizer of the model's parameters.
         scheduler: A recipe ``(optimizer) -> LRScheduler``, which steps once an epoch, or a :class:`torchflow.Schedule`; a
             mapping of them where there are several optimizers.
@@ -91,7 +102,7 @@ class Trainer(Generic[M, B]):
         checkpoints: Where and when to save; nothing is written without it.
         progress: True shows a progress bar or lines, False is silent, None shows it.
         nonfinite: What happens to an update whose loss or gradient is NaN or infinite: ``"raise"`` or ``"skip"``. Either way
-            no parameter is touched by it.
+            no parameter is touched by it. Of several steps, it and those after it are not taken; those before it were.
         device: ``"auto"``, a name such as ``"cuda:0"``, or a device.
         precision: ``"float32"``: the dtypes of the model and the data as they are. ``"bf16"`` or ``"fp16"``: weights stay in
             float32, and forward passes (of training, evaluation and prediction) compute in bfloat16 or float16 where torch's
@@ -113,13 +124,13 @@ class Trainer(Generic[M, B]):
     Raises:
         ArgumentTypeError: An argument has the wrong type.
         ArgumentValueError: An argument has an impossible value, or two do not go together: fp16 with ``update=``, fp16 or
-            ``activation_checkpointing`` with ``compile=``.
+            ``activation_checkpointing`` with ``compile=``, several steps with ``update=``, ``compile=`` or fp16.
         DeviceError: The device is not there, or does not compute in the precision.
     """
 
     def __init__(
         self,
-        step: Step[M, B],
+        step: Step[M, B] | Mapping[str, Step[M, B]],
         *,
         optimizer: OptimizerRecipe[M] | Optimizer | Mapping[str, OptimizerRecipe[M] | Optimizer],
         scheduler: SchedulerRecipe | Schedule | Mapping[str, SchedulerRecipe | Schedule] | None = None,
@@ -140,13 +151,7 @@ class Trainer(Generic[M, B]):
         deterministic: bool | None = None,
         seed: int = 0,
     ) -> None:
-        if isinstance(step, (torch.nn.Module, type)):
-            raise ArgumentTypeError(
-                f"step must be a function (model, batch) -> loss, got {arguments.shown(step)}. Write supervised(loss)."
-            )
-        self.step: Step[M, B] = arguments.function(
-            "step", step, hint="Write supervised(nn.MSELoss()), or a function (model, batch)."
-        )
+        self.step: Step[M, B] = checked_step(step, optimizer)
         self._optimizer = _recipes("optimizer", optimizer, Optimizer)
         self._scheduler = None if scheduler is None else _recipes("scheduler", scheduler, Schedule)
         self._update = None if update is None else arguments.function("update", update)
@@ -173,7 +178,7 @@ class Trainer(Generic[M, B]):
             matmul_precision=check_matmul_precision(matmul_precision),
             recomputed=check_rule(activation_checkpointing),
         )
-        refuse_together(self.choices, self._update)
+        refuse_together(self.choices, self._update, several=isinstance(self.step, Steps))
 
     def fit(
         self,
@@ -481,7 +486,10 @@ class Trainer(Generic[M, B]):
         prepare_model(model, self.choices.precision)
 
     def _step_under_precision(self) -> Step[M, B]:
-        return under(self.step, self.choices.precision, self.choices.device)
+        where = self.choices
+        if isinstance(self.step, Steps):
+            return self.step.under(where.precision, where.device)
+        return under(self.step, where.precision, where.device)
 
     def _for_evaluation(self, model: M, data: Any, purpose: str, reading: Reading) -> tuple[Batches[B], int]:
         if not isinstance(model, torch.nn.Module):

@@ -19,6 +19,7 @@ from torchflow.run import Run
 from torchflow.step import Outputs, checked_loss
 from torchflow.tree import samples_in
 from torchflow.types import B, M
+from torchflow.weighted_mean import Weighed
 
 
 class Counted(NamedTuple):
@@ -40,6 +41,7 @@ class NotFinite(Exception):  # noqa: N818  (a signal between two functions of th
     def __init__(self, parts: list[Counted], what: str) -> None:
         super().__init__(what)
         self.parts = parts
+        self.stepped: tuple[str, ...] = ()  # of several steps, those that had been taken by then
         self.overflow = False  # of float16, where a smaller factor of the loss may help
 
 
@@ -52,14 +54,16 @@ class MetricMeans(Mapping[str, Tensor]):
         self._parts = parts
 
     def __getitem__(self, name: str) -> Tensor:
-        gathered = [(value, weight) for metrics, weight in self._parts if isinstance(value := metrics.get(name), Tensor)]
+        found = [(metrics.get(name), weight) for metrics, weight in self._parts]
+        weighed = [value if isinstance(value, Weighed) else (value, weight) for value, weight in found]
+        gathered = [(value, weight) for value, weight in weighed if isinstance(value, Tensor)]
         if not gathered:
             raise KeyError(name)
         sums = [(value.sum(), len(value)) if value.ndim else (value * weight, weight) for value, weight in gathered]
         return torch.stack([total for total, _ in sums]).sum() / sum(weight for _, weight in sums)
 
     def __iter__(self) -> Iterator[str]:
-        names = (name for metrics, _ in self._parts for name, value in metrics.items() if isinstance(value, Tensor))
+        names = (name for metrics, _ in self._parts for name, value in metrics.items() if isinstance(value, (Tensor, Weighed)))
         return iter(dict.fromkeys(names))
 
     def __len__(self) -> int:
@@ -76,10 +80,10 @@ def forward(run: Run[M, B], batch: B, shard: int) -> tuple[Counted, Tensor]:
     if outputs.metrics:
         run.averages.refuse_unknown(outputs.metrics)
     samples = samples_in(batch)
-    return _counted(outputs, samples), outputs.loss
+    return counted(outputs, samples), outputs.loss
 
 
-def _counted(outputs: Outputs, samples: int) -> Counted:
+def counted(outputs: Outputs, samples: int) -> Counted:
     """Return what is kept of an update's outputs: neither a graph nor the predictions."""
     metrics = kept_metrics(outputs.metrics) if outputs.metrics else outputs.metrics
     return Counted(metrics, outputs.loss.detach(), samples if outputs.count is None else outputs.count, samples)
@@ -114,7 +118,7 @@ def standard_update(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
         return _update_by_closure(run, batches)
     parts = gradients(run, batches)
     if run.scaling is None:
-        _prepare(run, parts)
+        prepare(run, parts)
     else:
         _unscale_and_prepare(run, run.scaling, parts)
     for optimizer in run.optimizers.values():
@@ -130,7 +134,7 @@ def _unscale_and_prepare(run: Run[Any, Any], scaling: Scaling, parts: list[Count
     """
     scaling.unscale(run.optimizers.values())
     try:
-        _prepare(run, parts)
+        prepare(run, parts)
     except NotFinite as found:
         found.overflow = found.args[0] == "a gradient" and scaling.excessive
         if found.overflow or run.choices.nonfinite == "skip":
@@ -139,8 +143,8 @@ def _unscale_and_prepare(run: Run[Any, Any], scaling: Scaling, parts: list[Count
     scaling.adjust()
 
 
-def _prepare(run: Run[Any, Any], parts: list[Counted]) -> None:
-    """Refuse what is not finite, clip, and show the gradients to the callbacks."""
+def prepare(run: Run[Any, Any], parts: list[Counted], step: str | None = None) -> None:
+    """Refuse what is not finite, clip, and show the gradients to the callbacks; they are those of one step where it has a name."""
     for part in parts:
         if not math.isfinite(part.loss.item()):
             raise NotFinite(parts, "the loss")
@@ -151,7 +155,7 @@ def _prepare(run: Run[Any, Any], parts: list[Counted]) -> None:
     if norm is not None and not math.isfinite(norm.item()):
         raise NotFinite(parts, "a gradient")
     if run.reactions.has("on_gradients"):
-        run.reactions("on_gradients", run, Gradients(run.progress, norm))
+        run.reactions("on_gradients", run, Gradients(run.progress, norm, step))
 
 
 def _clipped(run: Run[Any, Any]) -> Tensor | None:
@@ -172,9 +176,10 @@ def dropped(run: Run[M, B], found: NotFinite, batches: Sequence[B]) -> list[Coun
         index for number in range(at.batch, at.batch + len(batches)) for index in run.batches.indices(at.epoch, number) or []
     ]
     samples = f", samples {', '.join(map(str, indices[:8]))}{', …' if len(indices) > 8 else ''}" if indices else ""
+    besides = f", but for those of {' and '.join(map(repr, found.stepped))}, which had stepped" if found.stepped else ""
     raise NonFiniteError(
         f"{found} is not finite at epoch {at.epoch}, batch {at.batch}{samples} (update {at.updates}); the parameters are as they were "
-        "before it. Look for NaN in these samples, lower the learning rate, clip with clip_norm=1.0, or drop such updates with "
+        f"before it{besides}. Look for NaN in these samples, lower the learning rate, clip with clip_norm=1.0, or drop such updates with "
         "nonfinite='skip'."
     ) from None
 
@@ -194,7 +199,7 @@ def _update_by_closure(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
             _clipped(run)
         else:
             first.append(parts)
-            _prepare(run, parts)
+            prepare(run, parts)
         return mean_loss(parts)
 
     optimizer_step(run.optimizer, closure)
@@ -218,7 +223,7 @@ def custom_update(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
             f"update= returned a loss that is not finite after update {run.progress.updates}. Its optimizers have stepped already, "
             "so nothing can be skipped: check the loss before you step."
         )
-    return [_counted(outputs, samples)]
+    return [counted(outputs, samples)]
 
 
 def total_count(parts: list[Counted]) -> int | Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,15 @@ from torchflow.types import State
 
 BLOCK = 64
 """How many values are summed at once."""
+
+
+class Weighed(NamedTuple):
+    """A mean with a count of its own, where several losses of one batch do not count the same."""
+
+    mean: Tensor
+    """Shape (), detached: nobody writes to it any more."""
+    count: int | Tensor  # type: ignore[assignment]  # over the method that every tuple has, as in Stepped
+    """How many samples it is the mean of."""
 
 
 class WeightedMean:

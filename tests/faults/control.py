@@ -150,7 +150,7 @@ def nothing_compared() -> None:
 
 def not_looked_at() -> None:
     """Step on losses and gradients that are not finite."""
-    put(updating, "_prepare", lambda run, parts: None)
+    put(updating, "prepare", lambda run, parts: None)
 
 
 def memory_taken_for_damage() -> None:

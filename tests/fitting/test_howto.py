@@ -183,20 +183,24 @@ def test_a_body_that_thaws_learns_at_its_own_rate() -> None:
     ]
 
 
-def gan(names: dict[str, Any], folder: Path) -> Trainer[Any, Any]:
+def gan(names: dict[str, Any], folder: Path, own: bool) -> Trainer[Any, Any]:
     optimizers = {part: names["adam"](part) for part in ("critic", "generator")}
     saver = Checkpoints(folder, every=Every(updates=1))
-    return Trainer(names["step"], optimizer=optimizers, update=names["update"], checkpoints=saver, progress=False)
+    step, update = (names["critic"], names["update"]) if own else (names["steps"], None)
+    return Trainer(step, optimizer=optimizers, update=update, accumulate=2 if own else 1, checkpoints=saver, progress=False)
 
 
-@given(st.integers(1, 11))
+@pytest.mark.parametrize("own", [False, True])
+@given(left_after=st.integers(1, 5))
 @settings(max_examples=3, deadline=None)
-def test_a_gan_that_is_left_anywhere_goes_on_to_the_same_bits(tmp_path_factory: pytest.TempPathFactory, left_after: int) -> None:
+def test_a_gan_that_is_left_anywhere_goes_on_to_the_same_bits(
+    tmp_path_factory: pytest.TempPathFactory, own: bool, left_after: int
+) -> None:
     names, folder = page("gan"), tmp_path_factory.mktemp("gan")
     points = names["points"][:120]
-    whole = gan(names, folder / "whole").fit(names["Pair"], points, epochs=2, batch_size=20).model
-    gan(names, folder / "parts").fit(names["Pair"], points, max_updates=left_after, batch_size=20)
-    parts = gan(names, folder / "parts").fit(names["Pair"], points, epochs=2, batch_size=20, resume=True).model
+    whole = gan(names, folder / "whole", own).fit(names["Pair"], points, epochs=2, batch_size=20).model
+    gan(names, folder / "parts", own).fit(names["Pair"], points, max_updates=left_after, batch_size=20)
+    parts = gan(names, folder / "parts", own).fit(names["Pair"], points, epochs=2, batch_size=20, resume=True).model
     assert equal(whole, parts)
 
 
@@ -207,17 +211,19 @@ def test_a_gan_is_trained_as_by_hand() -> None:
     run = trainer.start(first, points, batch_size=50)
     critic, generator = (names["adam"](part)(second) for part in ("critic", "generator"))
     for batch in run.batches.epoch(0):
+        noises = []
         with torch.random.fork_rng():
-            run.randomness.seed(run.progress.updates, 0, run.accelerator)  # the noise of this update
-            noise = torch.randn(50, 4)
+            for step in range(2):
+                run.randomness.seed(run.progress.updates, step, run.accelerator)
+                noises.append(torch.randn(50, 4))
         torchflow.update(run, [batch])
-        fake = second.generator(noise)
-        judged = nn.functional.softplus(-second.critic(batch)).mean() + nn.functional.softplus(second.critic(fake.detach())).mean()
+        fake = second.generator(noises[0]).detach()
+        judged = nn.functional.softplus(-second.critic(batch)).mean() + nn.functional.softplus(second.critic(fake)).mean()
         critic.zero_grad()
         judged.backward()
         critic.step()
         generator.zero_grad()
-        nn.functional.softplus(-second.critic(fake)).mean().backward()
+        nn.functional.softplus(-second.critic(second.generator(noises[1]))).mean().backward()
         generator.step()
     assert run.progress.updates == 4
     assert equal(first, second)
