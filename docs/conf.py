@@ -40,6 +40,7 @@ exclude_patterns = ["_build", "kinds"]  # the pages of kinds are parts of anothe
 html_theme = "furo"
 html_title = f"torchflow {release}"
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["beside.css"]
 html_show_sourcelink = False
 
