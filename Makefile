@@ -23,7 +23,7 @@ BENCH := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python
 ROUNDS ?= 20
 PEERS := .venv-peers
 
-.PHONY: help example gallery test lint types docs docs-quick pytest bench bench-peers faults dist clean distclean
+.PHONY: help example gallery test lint types docs docs-quick docs-check pytest bench bench-peers faults dist clean distclean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -54,6 +54,9 @@ docs: $(VENV)/.test-installed  ## Build the documentation to docs/_build/html, a
 docs-quick: $(VENV)/.test-installed  ## The same without running the examples: their pages show what was there
 	$(SPHINX) -D plot_gallery=0 -b html docs docs/_build/html
 	$(SPHINX) -D plot_gallery=0 -b doctest docs docs/_build/doctest
+
+docs-check: $(VENV)/.test-installed  ## Look at the built documentation in Chromium: links, search, console, widths, light and dark
+	$(BIN)/python -m docs.check
 
 pytest: $(VENV)/.test-installed  ## Run the tests and the examples, with branch coverage
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=95

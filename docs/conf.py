@@ -14,7 +14,8 @@ from torchflow import data, errors
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
-import gallery_pages  # noqa: E402  (it lies beside this file)
+import gallery_pages  # noqa: E402  (these lie beside this file)
+import house_page  # noqa: E402
 
 project = "torchflow"
 author = "the torchflow authors"
@@ -169,6 +170,11 @@ def gathered(app: Any, page: str, source: list[str]) -> None:
         source[0] = source[0].replace(".. the kinds\n", "".join(f".. include:: kinds/{name}.rst\n\n" for name in found))
     if page == "mistakes":
         source[0] = source[0].replace(".. the mistakes\n", mistakes(folder))
+    if page == "explanation/floors":
+        root = folder.parent
+        source[0] = source[0].replace(
+            ".. the floors\n", house_page.house(root / "tests" / "test_house.py", root / "src" / "torchflow")
+        )
     if page.startswith("gallery/"):
         source[0] = gallery_pages.titled(page, source[0])
     if page == "coming-from":

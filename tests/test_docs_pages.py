@@ -1,11 +1,19 @@
-"""What puts the examples into the documentation: titles, commands and pictures."""
+"""What makes pages of examples and of the source, and what checks the links of the pages that were built."""
 
 from __future__ import annotations
 
+import ast
 import os
 from pathlib import Path
 
+import pytest
+
+from docs.check.links import broken_links
 from docs.gallery_pages import copied, moved, titled
+from docs.house_page import floors_of, house
+from tests.test_house import FLOORS, SOURCE, syntax_tree
+
+TESTS = Path(__file__).parent
 
 PAGE = """.. _sphx_glr_gallery_image_files.py:
 
@@ -52,3 +60,65 @@ def test_examples_are_run_in_copies_beside_which_nothing_lies(tmp_path: Path) ->
     (copies / "out").mkdir(parents=True)
     assert copied(examples, copies) == str(copies)
     assert sorted(path.name for path in copies.iterdir()) == ["README.rst", "one.py"]
+
+
+def test_the_map_of_the_house_is_the_table_of_the_test_with_what_each_file_says_of_itself() -> None:
+    text = house(TESTS / "test_house.py", SOURCE)
+    assert floors_of(TESTS / "test_house.py") == FLOORS
+    places = {unit: text.index(f"**{unit.replace('_', chr(92) + '_')}**") for unit in ("__main__", "trainer", "run", "errors")}
+    assert sorted(places, key=places.__getitem__) == ["__main__", "trainer", "run", "errors"]  # the roof first
+    assert (ast.get_docstring(syntax_tree("loop.py")) or "").splitlines()[0] in text
+
+
+def test_a_unit_without_a_file_is_left_out_of_the_map_and_references_become_words(tmp_path: Path) -> None:
+    (tmp_path / "test_house.py").write_text("FLOORS = (('one', 'gone'),)\n", encoding="utf-8")
+    (tmp_path / "one.py").write_text('"""What :func:`~torchflow.update` does.\n\nMore."""\n', encoding="utf-8")
+    assert house(tmp_path / "test_house.py", tmp_path).endswith("   * - 0\n     - | **one**: What ``torchflow.update`` does.\n")
+    (tmp_path / "test_house.py").write_text("WALLS = ()\n", encoding="utf-8")
+    with pytest.raises(LookupError, match="has no table of floors"):
+        floors_of(tmp_path / "test_house.py")
+
+
+def test_the_page_of_laws_names_every_file_that_tests_one() -> None:
+    page = (TESTS.parent / "docs" / "explanation" / "laws.rst").read_text(encoding="utf-8")
+    assert [path.name for path in (TESTS / "laws").glob("test_*.py") if f"``{path.name}``" not in page] == []
+
+
+WRONG_LINKS = {
+    "gone.html": "there is no such file",
+    "pages/": "there is no such file",  # a folder without an index
+    "two.html#none": "there is no such anchor",
+    "#none": "there is no such anchor",
+    "../../etc/passwd": "it leads out of the site",
+    "/gone.js": "there is no such file",
+}
+RIGHT_LINKS = (
+    "two.html",
+    "two.html#here",
+    "two.html#named",
+    "pages/a%20b.html",
+    "?q=x",
+    "#top",
+    "#",
+    "https://x.org/y#z",
+    "mailto:a@b.org",
+    "/two.html",
+)
+
+
+def site(folder: Path, body: str) -> Path:
+    for name, text in {"two.html": "<p id=here><a name=named>", "pages/a b.html": "<p>", "one.html": f"<p id=top>\n{body}"}.items():
+        (folder / "site" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "site" / name).write_text(text, encoding="utf-8")
+    return folder / "site"
+
+
+@pytest.mark.parametrize("link", WRONG_LINKS)
+@pytest.mark.parametrize("tag", ["<a href='{}'>", "<img src='{}'>", "<img srcset='two.html 1x, {} 2x'>"])
+def test_a_link_that_leads_nowhere_is_told_with_its_line(tmp_path: Path, link: str, tag: str) -> None:
+    assert broken_links(site(tmp_path, tag.format(link))) == [f"one.html:2: {link}: {WRONG_LINKS[link]}"]
+
+
+def test_links_that_lead_somewhere_and_those_to_other_sites_are_right(tmp_path: Path) -> None:
+    assert broken_links(site(tmp_path, "".join(f"<a href='{link}'>" for link in RIGHT_LINKS))) == []
+    assert broken_links(site(tmp_path, "<script src='two.html'></script><code>&lt;a href='gone'&gt;</code>")) == []
