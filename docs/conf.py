@@ -31,6 +31,7 @@ sphinx_gallery_conf = {
     "reset_modules": (),  # examples draw without pyplot, and seed what they draw from
     "within_subsection_order": "FileNameSortKey",
     "thumbnail_size": (600, 420),
+    "default_thumb_file": str(DOCS / "_static" / "no_picture.png"),
     "notebook_extensions": set(),  # a notebook has no command line, which the examples read
     "download_all_examples": False,
     "show_signature": False,
@@ -39,10 +40,11 @@ sphinx_gallery_conf = {
 }
 exclude_patterns = ["_build", "kinds"]  # the pages of kinds are parts of another
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"torchflow {release}"
 html_static_path = ["_static"]
 html_favicon = "_static/favicon.svg"
-html_css_files = ["beside.css"]
+html_css_files = ["pages.css"]
 html_show_sourcelink = False
 
 autodoc_member_order = "bysource"

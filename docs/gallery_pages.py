@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+TITLES = {"gan": "A GAN", "film": "A film", "plots": "Five plots", "real_table": "A real table", "workbook": "A workbook"}
+COMMANDS = re.compile(r"^((?:python examples/.*\n)+)\n", re.MULTILINE)
+CALL = re.compile(r" Run python examples/[^<\n]*")
 PLACE = re.compile(r"^\.\. _sphx_glr_gallery_.*:\n\n", re.MULTILINE)
 
 
@@ -39,16 +42,20 @@ def moved(folder: Path, places: Iterator[str]) -> list[str]:
 
 
 def titled(page: str, text: str) -> str:
-    """Return the text of an example's page with a title, and with the commands of its docstring as commands.
+    """Return the text of a page of the gallery as it is shown: an example's page with a title, its commands as commands.
 
-    The docstring of an example begins with a sentence, as any other; pages need titles.
+    The docstring of an example begins with a sentence, as any other; pages need titles. How it is run is no part of its caption
+    in the overview.
     """
     place = PLACE.search(text)
     if place is None:
-        return text
-    title = page.rpartition("/")[2].replace("_", " ").capitalize()
-    commands = re.compile(r"^((?:python examples/.*\n)+)\n", re.MULTILINE)
-    rest = commands.sub(
-        lambda found: ".. code-block:: text\n\n" + re.sub("(?m)^", "   ", found[1]).rstrip() + "\n\n", text[place.end() :]
-    )
-    return f"{text[: place.end()]}{title}\n{'=' * len(title)}\n\n{rest}"
+        return CALL.sub("", text)
+    name = page.rpartition("/")[2]
+    title = TITLES.get(name, name.replace("_", " ").capitalize())
+    before, after = text[: place.end()], text[place.end() :]
+    return f"{before}{title}\n{'=' * len(title)}\n\n{COMMANDS.sub(_shown, after)}"
+
+
+def _shown(commands: re.Match[str]) -> str:
+    lines = [re.sub(" {2,}", "  # ", line) for line in commands[1].splitlines()]
+    return "\n   ".join([".. code-block:: console\n", *(f"$ {line}" for line in lines)]) + "\n\n"

@@ -29,9 +29,19 @@ More words: python examples/image_files.py is among them.
 def test_a_page_of_an_example_is_called_by_its_file_and_shows_commands_line_by_line() -> None:
     text = titled("gallery/image_files", PAGE)
     assert "gallery_image_files.py:\n\nImage files\n===========\n\nA sentence, as" in text
-    command = ".. code-block:: text\n\n   python examples/image_files.py            one thing\n   python examples/image_files.py --data b   another\n\n"
-    assert command in text
+    commands = [
+        ".. code-block:: console\n",
+        "$ python examples/image_files.py  # one thing",
+        "$ python examples/image_files.py --data b  # another",
+    ]
+    assert f"docstrings begin.\n\n{chr(10).join(commands).replace('$', '   $')}\n\nMore words" in text
     assert text.endswith("\n\nMore words: python examples/image_files.py is among them.\n")
+
+
+def test_captions_of_the_overview_do_not_say_how_an_example_is_run() -> None:
+    text = "<div>Which is which? Run python examples/film.py [--film PATH].</div>\n"
+    assert titled("gallery/index", text) == "<div>Which is which?</div>\n"
+    assert "\nA GAN\n=====\n" in titled("gallery/gan", ".. _sphx_glr_gallery_gan.py:\n\nTwo networks.\n")
 
 
 def test_a_page_of_no_example_stays_as_it_is() -> None:
