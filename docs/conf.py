@@ -53,6 +53,7 @@ autodoc_default_options = {"members": True}
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88  # a longer one is shown with a line for each argument
 
 # Code in these pages writes files: it runs in a folder of its own, in silence.
 os.environ.setdefault("TORCHFLOW_DOCS_FOLDER", tempfile.mkdtemp(prefix="torchflow-docs-"))
