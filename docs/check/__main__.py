@@ -77,7 +77,7 @@ def look_at(browser: Browser, address: str, page: str, pictures: Path) -> list[s
             place = f"{page} ({width} px, {scheme})"
             wrong += [f"{place}: scrolls sideways: {what}" for what in browser.evaluate(STICKING_OUT)[:3]]
             picture(browser, (pictures / page).with_suffix(f".{width}.{scheme}.png"), width)
-            wrong += [f"{place}: the console says: {what}" for what in browser.complaints()]
+            wrong += [f"{place}: the console says: {what.splitlines()[0]}" for what in browser.complaints()]
     return wrong
 
 
@@ -88,7 +88,7 @@ def search(browser: Browser, address: str, word: str) -> list[str]:
     while time.monotonic() < end:
         found = browser.evaluate("[...document.querySelectorAll('#search-results li a')].map(a => a.textContent)")
         if any(word in title for title in found):
-            return [f"search.html: the console says: {what}" for what in browser.complaints()]
+            return [f"search.html: the console says: {what.splitlines()[0]}" for what in browser.complaints()]
         time.sleep(0.2)
     return [f"search.html?q={word}: finds nothing that is called so; it finds {found}"]
 
@@ -116,7 +116,7 @@ def main() -> int:
     except BrowserError as error:
         print(*wrong, f"error: {error}", sep="\n", file=sys.stderr)
         return 2
-    print(*wrong, f"{len(pages)} pages looked at, {len(wrong)} things wrong; pictures in {args.pictures}", sep="\n")
+    print(*wrong, f"pages looked at: {len(pages)}; wrong: {len(wrong)}; pictures in {args.pictures}", sep="\n")
     return 1 if wrong else 0
 
 

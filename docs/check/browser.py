@@ -82,8 +82,11 @@ class Browser:
         if self._session is not None:
             message["sessionId"] = self._session
         data = json.dumps(message).encode() + b"\0"
-        while data:
-            data = data[os.write(self._commands, data) :]
+        try:
+            while data:
+                data = data[os.write(self._commands, data) :]
+        except BrokenPipeError as error:
+            raise BrowserError(f"Chromium has ended ({method})") from error
         end = time.monotonic() + PATIENCE
         while True:
             answer = self._receive(end, method)
