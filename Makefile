@@ -25,7 +25,7 @@ PEERS := .venv-peers
 
 FITTING := .venv-fitting
 
-.PHONY: help example gallery test lint types docs pytest bench bench-peers faults fitting dist clean distclean
+.PHONY: help example gallery test lint types docs docs-quick docs-check pytest bench bench-peers faults fitting dist clean distclean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -34,11 +34,12 @@ help:  ## Show this list
 example: $(VENV)/.example-installed  ## Train the reference example, print a report and write a picture to out/
 	@$(BIN)/python examples/linear_regression.py --out "$(OUT)"
 
-gallery: $(VENV)/.examples-installed  ## Run every example, and put its picture into the documentation
-	@for example in examples/*.py; do echo "$$example"; $(BIN)/python "$$example" || exit 1; done
-	@for picture in out/*.png; do if [ -f "examples/$$(basename "$$picture" .png).py" ] || [ "$${picture#out/plots_}" != "$$picture" ]; then cp "$$picture" docs/_static/; fi; done
+gallery: $(VENV)/.examples-installed  ## Draw the pictures that README.md and pages outside the gallery show
+	$(BIN)/python examples/linear_regression.py
+	$(BIN)/python examples/plots.py
+	cp out/linear_regression.png out/plots_*.png docs/_static/
 
-test: lint types docs pytest  ## Run every check
+test: lint types docs-quick pytest  ## Run every check
 
 lint: $(VENV)/.test-installed  ## Check the style
 	$(BIN)/ruff check .
@@ -47,9 +48,17 @@ lint: $(VENV)/.test-installed  ## Check the style
 types: $(VENV)/.test-installed  ## Check the types
 	$(BIN)/mypy
 
-docs: $(VENV)/.test-installed  ## Build the documentation to docs/_build/html, and run its code
+docs: $(VENV)/.test-installed  ## Build the documentation to docs/_build/html, and run its code and the examples that have changed
 	$(SPHINX) -b html docs docs/_build/html
 	$(SPHINX) -b doctest docs docs/_build/doctest
+
+# The tests run the examples as well.
+docs-quick: $(VENV)/.test-installed  ## The same without running the examples: their pages show what was there
+	$(SPHINX) -D plot_gallery=0 -b html docs docs/_build/html
+	$(SPHINX) -D plot_gallery=0 -b doctest docs docs/_build/doctest
+
+docs-check: $(VENV)/.test-installed  ## Look at the built documentation in Chromium: links, search, console, widths, light and dark
+	$(BIN)/python -m docs.check
 
 pytest: $(VENV)/.test-installed  ## Run the tests and the examples, with branch coverage
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=95
@@ -80,7 +89,7 @@ dist: $(VENV)/.test-installed  ## Build the sdist and the wheel, check them, and
 	$(BIN)/python tests/wheel.py dist
 
 clean:  ## Remove what the checks and examples made
-	rm -rf docs/_build "$(OUT)" build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
+	rm -rf docs/_build docs/gallery "$(OUT)" build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
 	find src tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## Remove the environment too

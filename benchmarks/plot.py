@@ -19,7 +19,7 @@ BEHIND = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 
 
 def draw(measured: Mapping[str, Sequence[Row]], path: Path) -> None:
-    """Draw one panel a workload, with the contestants below each other, and write a PNG."""
+    """Draw one panel a workload, two beside each other, with the contestants below each other, and write a PNG."""
     import matplotlib as mpl  # noqa: PLC0415  (the report can be written where it is not wanted)
 
     mpl.use("Agg")
@@ -30,11 +30,15 @@ def draw(measured: Mapping[str, Sequence[Row]], path: Path) -> None:
         for one in CONTESTANTS
         if one.name != "hand" and any(one.name == row["contestant"] for rows in measured.values() for row in rows)
     ]
+    across = min(2, len(measured))
+    down = -(-len(measured) // across)
     figure, axes = plt.subplots(
-        1, len(measured), figsize=(3.3 * len(measured) + 1.2, 0.32 * len(names) + 1.5), sharey=True, squeeze=False
+        down, across, figsize=(3.3 * across + 1.2, (0.3 * len(names) + 0.8) * down + 0.7), sharey=True, squeeze=False
     )
-    for axis, (what, rows) in zip(axes[0], measured.items(), strict=True):
+    for axis, (what, rows) in zip(axes.flat, measured.items(), strict=False):
         _panel(axis, what, rows, names)
+    for axis in axes.flat[len(measured) :]:
+        axis.axis("off")
     axes[0][0].set_yticks(range(len(names)), names)
     axes[0][0].invert_yaxis()
     figure.supxlabel("time of an update, in units of the loop by hand (logarithmic)", fontsize=10)

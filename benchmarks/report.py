@@ -18,7 +18,7 @@ from benchmarks.results import Row
 
 DOCS = Path(__file__).parent.parent / "docs"
 WORKLOADS = ("W1", "W2", "W3", "W4")
-NOTHING = "-"
+NOTHING = "\N{EN DASH}"  # a hyphen would begin a list
 PICTURE = Path("_static/speed.png")
 ALT = "For each workload, the time of an update of every contestant on one thread, in units of the loop by hand, on a logarithmic scale."
 BEGIN, END = ".. {}: begin (written by `make bench`)", ".. {}: end"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import sys
@@ -13,17 +12,39 @@ from typing import Any
 import torchflow
 from torchflow import data, errors
 
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))
+import gallery_pages  # noqa: E402  (these lie beside this file)
+import house_page  # noqa: E402
+
 project = "torchflow"
 author = "the torchflow authors"
 copyright = "the torchflow authors, Apache-2.0"
 version = release = torchflow.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "sphinx.ext.napoleon"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "sphinx.ext.napoleon", "sphinx_gallery.gen_gallery"]
+sphinx_gallery_conf = {
+    "examples_dirs": gallery_pages.copied(DOCS.parent / "examples", DOCS / "_build" / "examples"),
+    "gallery_dirs": "gallery",
+    "filename_pattern": "",  # every example is run, where `-D plot_gallery=0` does not say otherwise
+    "image_scrapers": ("gallery_pages.pictures",),
+    "reset_modules": (),  # examples draw without pyplot, and seed what they draw from
+    "within_subsection_order": "FileNameSortKey",
+    "thumbnail_size": (600, 420),
+    "default_thumb_file": str(DOCS / "_static" / "no_picture.png"),
+    "notebook_extensions": set(),  # a notebook has no command line, which the examples read
+    "download_all_examples": False,
+    "show_signature": False,
+    "write_computation_times": False,
+    "inspect_global_variables": False,
+}
 exclude_patterns = ["_build", "kinds"]  # the pages of kinds are parts of another
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"torchflow {release}"
 html_static_path = ["_static"]
-html_css_files = ["beside.css"]
+html_favicon = "_static/favicon.svg"
+html_css_files = ["pages.css"]
 html_show_sourcelink = False
 
 autodoc_member_order = "bysource"
@@ -32,6 +53,7 @@ autodoc_default_options = {"members": True}
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88  # a longer one is shown with a line for each argument
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # some of what the pages show is in tests/
 
@@ -153,16 +175,20 @@ def programs() -> str:
 
 
 def gathered(app: Any, page: str, source: list[str]) -> None:
-    """Put the parts of three pages together: kinds of data, common mistakes, and the examples with their pictures."""
+    """Put the parts of pages together: kinds of data, common mistakes, programs that are compared; and give examples a title."""
     folder = Path(app.srcdir)
     if page == "data-kinds":
         found = sorted((path.stem for path in (folder / "kinds").glob("*.rst")), key=lambda name: (*KINDS, name).index(name))
         source[0] = source[0].replace(".. the kinds\n", "".join(f".. include:: kinds/{name}.rst\n\n" for name in found))
     if page == "mistakes":
         source[0] = source[0].replace(".. the mistakes\n", mistakes(folder))
-    if page == "gallery":
-        entries = [entry(folder, path) for path in sorted((folder.parent / "examples").glob("*.py"))]
-        source[0] = source[0].replace(".. the examples\n", "\n".join(entries))
+    if page == "explanation/floors":
+        root = folder.parent
+        source[0] = source[0].replace(
+            ".. the floors\n", house_page.house(root / "tests" / "test_house.py", root / "src" / "torchflow")
+        )
+    if page.startswith("gallery/"):
+        source[0] = gallery_pages.titled(page, source[0])
     if page == "coming-from":
         source[0] = (
             source[0].replace(".. the counts\n", count_table(folder / "coming_from")).replace(".. the programs\n", programs())
@@ -182,17 +208,6 @@ def cell(text: str) -> str:
     """Return a text as plain words of a table, without the note of where it was."""
     lines = [line.removeprefix("torchflow: ") for line in text.splitlines() if not line.startswith("torchflow: in update")]
     return re.sub(r"([\\*`|_])", r"\\\1", " ".join(lines))
-
-
-def entry(folder: Path, example: Path) -> str:
-    """Return what the gallery says of an example: the first line of its docstring, its picture, and the code."""
-    docstring = ast.get_docstring(ast.parse(example.read_text(encoding="utf-8"))) or ""
-    sentence = docstring.partition("\n")[0].partition(" Run python ")[0]
-    title = example.stem.replace("_", " ").capitalize()
-    picture = f"_static/{example.stem}.png"
-    shown = f".. image:: {picture}\n   :alt: What the example draws.\n\n" if (folder / picture).is_file() else ""
-    code = f":download:`{example.name} <../examples/{example.name}>`"
-    return f"{title}\n{'-' * len(title)}\n\n{sentence}\n\n{shown}{code}\n"
 
 
 def setup(app: Any) -> None:
