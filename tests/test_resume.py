@@ -112,24 +112,22 @@ def test_a_hyperparameter_that_is_meant_to_change_changes(folder: Path) -> None:
 
 
 def test_a_schedule_goes_on_from_a_changed_learning_rate(tmp_path: Path) -> None:
-    def scheduled(lr: float) -> Trainer[nn.Module, Any]:
+    def scheduled(lr: float, **choices: Any) -> Trainer[nn.Module, Any]:
         return trainer(
             tmp_path / "run",
+            **choices,
             optimizer=lambda m: torch.optim.SGD(m.parameters(), lr=lr),
             scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 1, gamma=0.5),
         )
 
     fit(scheduled(0.4), network())
-    own = scheduled(0.2)
     run: list[Any] = []
 
     class Kept(Callback):
         def on_fit_end(self, live: Any, event: Any) -> None:
             run.append(live)
 
-    own._callbacks = {"kept": Kept()}
-    own._at_construction = {"kept": {}}
-    fit(own, network(), resume=Resume(override=["lr"]), epochs=3)
+    fit(scheduled(0.2, callbacks=[Kept()]), network(), resume=Resume(override=["lr"]), epochs=3)
     assert run[0].optimizer.param_groups[0]["lr"] == pytest.approx(0.2 * 0.5**3)
     assert run[0].schedulings["main"].scheduler.base_lrs == [0.2]
 

@@ -15,7 +15,7 @@ from torchflow.data.interop import as_dataset
 from torchflow.errors import ArgumentTypeError
 from torchflow.options import FoldOptions, limits_of, refuse_unknown
 from torchflow.text_table import aligned
-from torchflow.trainer import Result, Trainer
+from torchflow.trainer import Result, Trainer, blueprint_of, trainer_of
 from torchflow.types import B, Data, M, SampleValues
 
 Prepare = Callable[[Any, Any], tuple[Any, Any]]
@@ -132,8 +132,7 @@ def cross_validate(
         ArgumentValueError: An argument has an impossible value, or there are too few samples or groups.
         DataError: The data is not what it was taken for.
     """
-    if not isinstance(trainer, Trainer):
-        raise ArgumentTypeError(f"trainer must be a Trainer, got {arguments.shown(trainer)}.")
+    blueprint = blueprint_of(trainer)
     if isinstance(model, nn.Module):
         raise ArgumentTypeError(
             f"model must be a recipe that makes a fresh model for each fold, got a {type(model).__name__}. Write lambda: {type(model).__name__}(...)."
@@ -143,10 +142,10 @@ def cross_validate(
         arguments.function("prepare", prepare, hint="Write def prepare(train, valid): ... and return both.")
     refuse_unknown("cross_validate", options, FoldOptions)
     limits_of("cross_validate", options)
-    seed = trainer.choices.seed
+    seed = blueprint.choices.seed
     pairs = as_dataset(data).kfold(folds, seed, stratify=stratify, group=group, time=time, gap=gap)
     parts: list[tuple[Any, Any]] = [pair if prepare is None else _prepared(prepare, *pair) for pair in pairs]
-    judges = [trainer._fold(number) for number in range(len(parts))]
+    judges = [trainer_of(blueprint.fold(number)) for number in range(len(parts))]
     for judge, (train, valid) in zip(judges, parts, strict=True):
         _check(judge, model, train, valid, options)
     return CrossValidation(tuple(_fold(*fold, model, options) for fold in zip(judges, parts, strict=True)))
@@ -154,7 +153,7 @@ def cross_validate(
 
 def _check(judge: Trainer[Any, Any], model: Any, train: Any, valid: Any, options: Mapping[str, Any]) -> None:
     """Build the run of a fold and let it go: what is wrong with it is said before the first fold starts."""
-    judge._checked_resume(options.get("resume", False))
+    blueprint_of(judge).resume_of(options.get("resume", False))
     building = {name: value for name, value in options.items() if name not in ("epochs", "max_updates", "max_seconds", "resume")}
     judge.start(model, train, validation=valid, **building).close()
 

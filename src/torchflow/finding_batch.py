@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torchflow import arguments
+from torchflow.blueprint import Blueprint
 from torchflow.data.interop import as_dataset
+from torchflow.data.reading import Reading
 from torchflow.data.workers import Workers
 from torchflow.device import out_of_memory
 from torchflow.errors import NonFiniteError, OutOfMemoryError
 from torchflow.loop import events
-from torchflow.trainer import Trainer
+from torchflow.trainer import Trainer, blueprint_of
 from torchflow.trials import trial
 from torchflow.types import B, Data, M
 
@@ -76,14 +78,10 @@ def find_batch_size(
     tried: list[tuple[int, bool]] = []
 
     def fits(size: int) -> bool:
-        with trial(trainer, model, data) as (twin, copy):
-            twin.choices = replace(twin.choices, accumulate=1, nonfinite="skip")
-            tried.append(
-                (
-                    size,
-                    _fits(twin, copy, dataset, {"batch_size": size, "last_batch": "drop", "workers": workers, "collate": collate}),
-                )
-            )
+        with trial(blueprint_of(trainer), model, data) as (twin, copy):
+            plain = replace(twin, choices=replace(twin.choices, accumulate=1, nonfinite="skip"))
+            reading = Reading(size, last_batch="drop", workers=workers, collate=collate)
+            tried.append((size, _fits(plain, copy, dataset, reading)))
         return tried[-1][1]
 
     largest = largest_fitting(fits, first, most)
@@ -114,10 +112,10 @@ def largest_fitting(fits: Callable[[int], bool], start: int, limit: int) -> int:
     return good
 
 
-def _fits(twin: Trainer[Any, Any], model: Any, data: Any, reading: Mapping[str, Any]) -> bool:
+def _fits(twin: Blueprint[Any, Any], model: Any, data: Any, reading: Reading) -> bool:
     """Make two updates; say whether the memory sufficed."""
     try:
-        run = twin.start(model, data, **reading)
+        run = twin.run(model, data, reading, validation=None, validate=None, limits=None)
         try:
             for _ in events(run, max_updates=2):
                 pass

@@ -11,13 +11,14 @@ from torch.optim import Optimizer
 
 from torchflow import arguments
 from torchflow.data.bucketing import Bucketed
+from torchflow.data.reading import Reading
 from torchflow.data.workers import Workers
 from torchflow.errors import ArgumentValueError, NonFiniteError
 from torchflow.events import Stepped
 from torchflow.loop import events
 from torchflow.range_test import LearningRateTest, judged
 from torchflow.run import Run
-from torchflow.trainer import Trainer
+from torchflow.trainer import Trainer, blueprint_of
 from torchflow.trials import trial
 from torchflow.types import B, Data, LastBatch, M
 
@@ -74,15 +75,9 @@ def find_learning_rate(
     high = arguments.real("highest", highest, above=low)
     number = arguments.whole("updates", updates, minimum=10)
     limit = arguments.real("diverged", diverged, above=1.0)
-    reading: dict[str, Any] = {
-        "batch_size": batch_size,
-        "shuffle": shuffle,
-        "last_batch": last_batch,
-        "workers": workers,
-        "collate": collate,
-    }
-    with trial(trainer, model, data) as (twin, copy):
-        run = twin.start(copy, data, **reading)
+    reading = Reading(batch_size, shuffle, last_batch, workers, collate)
+    with trial(blueprint_of(trainer), model, data) as (twin, copy):
+        run = twin.run(copy, data, reading, validation=None, validate=None, limits=None)
         try:
             if len(run.optimizers) > 1:
                 raise ArgumentValueError(

@@ -6,12 +6,13 @@ import contextlib
 import itertools
 import statistics
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from torchflow.blueprint import Blueprint
 from torchflow.data.excerpts import Excerpt
 from torchflow.errors import DataError
 from torchflow.evaluation import evaluate_batches
@@ -25,12 +26,22 @@ from torchflow.run import Run
 from torchflow.run_plan import RunPlan
 from torchflow.steps import Steps
 from torchflow.tree import leaves
+from torchflow.trials import trial_of_fit
 
 TIMED = 3
 """How many updates are timed, after one that is not."""
 
 
-def planned(run: Run[Any, Any], limits: Limits, save: Every | None) -> RunPlan:
+def plan_run(blueprint: Blueprint[Any, Any], model: Any, train: Any, options: Mapping[str, Any]) -> RunPlan:
+    """Return the plan of the run that ``fit`` would make with these arguments; see :meth:`torchflow.Trainer.plan`."""
+    saver = blueprint.checkpoints
+    with trial_of_fit("plan", blueprint, model, train, options) as (run, limits):
+        if saver is not None:
+            saver.check(run)
+        return _planned(run, limits, None if saver is None else saver.every)
+
+
+def _planned(run: Run[Any, Any], limits: Limits, save: Every | None) -> RunPlan:
     """Return the plan of a run, from a run on copies that this may train.
 
     Args:

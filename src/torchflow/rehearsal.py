@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from torchflow.blueprint import Blueprint
 from torchflow.callbacks.checkpoints import Checkpoints
 from torchflow.data.excerpts import Excerpt
 from torchflow.errors import CheckpointError
@@ -24,10 +25,12 @@ from torchflow.hooks import Reactions
 from torchflow.intervals import Alarm, Every
 from torchflow.limits import Limits
 from torchflow.loop import events
+from torchflow.options import FitOptions, refuse_unknown
 from torchflow.run import Run
 from torchflow.saving import Resume
 from torchflow.text_table import counted, in_bytes, in_seconds
 from torchflow.tree import leaves_with_paths
+from torchflow.trials import trial_of_fit
 
 Trial: TypeAlias = Callable[[], AbstractContextManager[tuple[Run[Any, Any], Limits]]]
 """What gives a fresh run on copies."""
@@ -83,14 +86,15 @@ class Rehearsal:
         return "\n".join(lines)
 
 
-def rehearsed(trial: Trial, checkpoints: Checkpoints | None) -> Rehearsal:
-    """Go through the acts of a run.
-
-    Args:
-        trial: Gives a fresh run on copies, as often as it is asked.
-        checkpoints: The checkpoints of the trainer, or None.
-    """
+def rehearse(blueprint: Blueprint[Any, Any], model: Any, train: Any, options: Mapping[str, Any]) -> Rehearsal:
+    """Go through the acts of the run that ``fit`` would make with these arguments; see :meth:`torchflow.Trainer.rehearse`."""
+    refuse_unknown("rehearse", options, FitOptions)
     acts: list[Act] = []
+    checkpoints = blueprint.checkpoints
+
+    def trial() -> AbstractContextManager[tuple[Run[Any, Any], Limits]]:
+        return trial_of_fit("rehearse", blueprint, model, train, options)
+
     with tempfile.TemporaryDirectory(prefix="torchflow-rehearsal-") as folder:
         stage = _Stage(acts, trial, checkpoints, Path(folder) / "run")
         state = stage.train()

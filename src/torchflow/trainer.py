@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack
 
 import torch
@@ -16,29 +15,26 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from torchflow import arguments, building, interruption
+from torchflow.blueprint import Blueprint, checked_checkpoints, group_size, recipes
 from torchflow.callbacks.checkpoints import Checkpoints
 from torchflow.callbacks.history import History, history_of
-from torchflow.callbacks.progress_bar import ProgressBar
 from torchflow.choices import Choices, refuse_together
-from torchflow.copies import copied, generators_kept, refuse_iterators
-from torchflow.data.batches import Batches
 from torchflow.data.bucketing import Bucketed
 from torchflow.data.reading import Reading
 from torchflow.data.workers import Workers
-from torchflow.device import check_memory_format, move_model, resolve
+from torchflow.device import check_memory_format, resolve
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
-from torchflow.evaluation import evaluate_batches, evaluation_key, predict_batches
+from torchflow.evaluation import evaluate_batches, predict_batches
 from torchflow.events import Finished
-from torchflow.hooks import Callback, load_callback_state
+from torchflow.hooks import Callback
 from torchflow.intervals import Every, Progress
-from torchflow.limits import Limits, plan_of
+from torchflow.limits import Limits
 from torchflow.loop import events
-from torchflow.options import FitOptions, limits_of, reading_of, refuse_unknown
-from torchflow.precision import check_matmul_precision, check_precision, prepare_model, under
-from torchflow.randomness import Keys, key, preserved
-from torchflow.recomputing import check_rule, modules_of
+from torchflow.options import FitOptions, limits_of
+from torchflow.precision import check_matmul_precision, check_precision
+from torchflow.recomputing import check_rule
 from torchflow.run import Run
-from torchflow.saving import Resume, identity, schedule_identity
+from torchflow.saving import Resume
 from torchflow.schedule import Schedule, SchedulerRecipe
 from torchflow.step import Outputs, Step
 from torchflow.steps import Steps, checked_step
@@ -151,20 +147,14 @@ class Trainer(Generic[M, B]):
         deterministic: bool | None = None,
         seed: int = 0,
     ) -> None:
-        self.step: Step[M, B] = checked_step(step, optimizer)
-        self._optimizer = _recipes("optimizer", optimizer, Optimizer)
-        self._scheduler = None if scheduler is None else _recipes("scheduler", scheduler, Schedule)
-        self._update = None if update is None else arguments.function("update", update)
-        self._callbacks = building.named_callbacks(callbacks)
-        for reserved in {"history", "progress_bar", "checkpoints"} & set(self._callbacks):
+        checked, named = checked_step(step, optimizer), building.named_callbacks(callbacks)
+        own_update = None if update is None else arguments.function("update", update)
+        for reserved in {"history", "progress_bar", "checkpoints"} & set(named):
             raise ArgumentValueError(
                 f"a callback called {reserved!r} is always made by the Trainer; see its checkpoints= and progress=."
             )
-        self._at_construction = {name: copy.deepcopy(dict(callback.state())) for name, callback in self._callbacks.items()}
-        self._checkpoints = _checked_checkpoints(checkpoints)
-        self._progress = True if progress is None else arguments.flag("progress", progress)
         where = resolve(device)
-        self.choices = Choices(
+        choices = Choices(
             accumulate=arguments.whole("accumulate", accumulate),
             clip_norm=None if clip_norm is None else arguments.real("clip_norm", clip_norm, above=0.0),
             clip_value=None if clip_value is None else arguments.real("clip_value", clip_value, above=0.0),
@@ -174,11 +164,32 @@ class Trainer(Generic[M, B]):
             device=where,
             seed=arguments.seed("seed", seed),
             memory_format=check_memory_format(memory_format),
-            group=_group_size(compile),
+            group=group_size(compile),
             matmul_precision=check_matmul_precision(matmul_precision),
             recomputed=check_rule(activation_checkpointing),
         )
-        refuse_together(self.choices, self._update, several=isinstance(self.step, Steps))
+        refuse_together(choices, own_update, several=isinstance(checked, Steps))
+        self._blueprint: Blueprint[M, B] = Blueprint(
+            step=checked,
+            optimizer=recipes("optimizer", optimizer, Optimizer),
+            scheduler=None if scheduler is None else recipes("scheduler", scheduler, Schedule),
+            update=own_update,
+            callbacks=named,
+            at_construction={name: copy.deepcopy(dict(callback.state())) for name, callback in named.items()},
+            checkpoints=checked_checkpoints(checkpoints),
+            progress=True if progress is None else arguments.flag("progress", progress),
+            choices=choices,
+        )
+
+    @property
+    def step(self) -> Step[M, B]:
+        """The mathematics."""
+        return self._blueprint.step
+
+    @property
+    def choices(self) -> Choices:
+        """The numbers and names that the loop looks at, as they were chosen."""
+        return self._blueprint.choices
 
     def fit(
         self,
@@ -230,10 +241,10 @@ class Trainer(Generic[M, B]):
             StepError: The step returned something that cannot be trained on.
         """
         limits = limits_of("fit", {"epochs": epochs, "max_updates": max_updates, "max_seconds": max_seconds})
-        going_on = self._checked_resume(resume)
+        going_on = self._blueprint.resume_of(resume)
         reading = Reading(batch_size, shuffle, last_batch, workers, collate)
-        run = self._start(model, train, reading, validation=validation, validate=validate, limits=limits)
-        saver = self._checkpoints
+        run = self._blueprint.run(model, train, reading, validation=validation, validate=validate, limits=limits)
+        saver = self._blueprint.checkpoints
         try:
             if saver is not None:
                 saver.open(run, going_on)
@@ -266,7 +277,7 @@ class Trainer(Generic[M, B]):
         is yours: :func:`torchflow.save` at any yield.
         """
         reading = Reading(batch_size, shuffle, last_batch, workers, collate)
-        return self._start(model, train, reading, validation=validation, validate=validate, limits=None)
+        return self._blueprint.run(model, train, reading, validation=validation, validate=validate, limits=None)
 
     def evaluate(
         self,
@@ -293,10 +304,12 @@ class Trainer(Generic[M, B]):
             DataError: The data is not what it was taken for.
             StepError: The step returned no scalar loss.
         """
-        batches, key = self._for_evaluation(model, data, "evaluate", Reading(batch_size, workers=workers, collate=collate))
+        batches, key = self._blueprint.for_evaluation(
+            model, data, "evaluate", Reading(batch_size, workers=workers, collate=collate)
+        )
         try:
             with interruption.leaving_cleanly(), self.choices.kernels():
-                return evaluate_batches(self._step_under_precision(), model, batches, where=self.choices, key=key)
+                return evaluate_batches(self._blueprint.step_under_precision(), model, batches, where=self.choices, key=key)
         finally:
             batches.close()
 
@@ -330,10 +343,12 @@ class Trainer(Generic[M, B]):
         """
         if forward is not None:
             arguments.function("forward", forward, hint="Write forward=lambda model, batch: model(batch).")
-        batches, key = self._for_evaluation(model, data, "predict", Reading(batch_size, workers=workers, collate=collate))
+        batches, key = self._blueprint.for_evaluation(model, data, "predict", Reading(batch_size, workers=workers, collate=collate))
         try:
             with interruption.leaving_cleanly(), self.choices.kernels():
-                return predict_batches(self._step_under_precision(), model, batches, where=self.choices, key=key, forward=forward)
+                return predict_batches(
+                    self._blueprint.step_under_precision(), model, batches, where=self.choices, key=key, forward=forward
+                )
         finally:
             batches.close()
 
@@ -354,12 +369,9 @@ class Trainer(Generic[M, B]):
             ArgumentTypeError: As :meth:`fit`, or something cannot be copied.
             ArgumentValueError, DataError, NonFiniteError, StepError: As :meth:`fit`.
         """
-        from torchflow.planning import planned  # noqa: PLC0415  (a run does without)
+        from torchflow.planning import plan_run  # noqa: PLC0415  (a run does without)
 
-        with self._trial("plan", model, train, options) as (run, limits):
-            if self._checkpoints is not None:
-                self._checkpoints.check(run)
-            return planned(run, limits, None if self._checkpoints is None else self._checkpoints.every)
+        return plan_run(self._blueprint, model, train, options)
 
     def rehearse(self, model: M | Callable[[], M], train: Data[B], **options: Unpack[FitOptions]) -> Rehearsal:
         """Go once through all that :meth:`fit` would do with these arguments, on copies and in a temporary folder.
@@ -379,136 +391,27 @@ class Trainer(Generic[M, B]):
         Raises:
             ArgumentTypeError: An argument has a name that ``fit`` does not know.
         """
-        from torchflow.rehearsal import rehearsed  # noqa: PLC0415  (a run does without)
+        from torchflow.rehearsal import rehearse  # noqa: PLC0415  (a run does without)
 
-        refuse_unknown("rehearse", options, FitOptions)
-        return rehearsed(lambda: self._trial("rehearse", model, train, options), self._checkpoints)
+        return rehearse(self._blueprint, model, train, options)
 
-    @contextlib.contextmanager
-    def _trial(self, verb: str, model: Any, train: Any, options: Mapping[str, Any]) -> Iterator[tuple[Run[M, B], Limits]]:
-        """Give a run on copies, and put back what reading and building draw from."""
-        refuse_unknown(verb, options, FitOptions)
-        limits, validation = limits_of(verb, options), building.named_validations(options.get("validation"))
-        self._checked_resume(options.get("resume", False))
-        refuse_iterators(train=train, **validation)
-        with preserved(self.choices.device), generators_kept(train, *validation.values()):
-            twin, copied_model = self._on_copies(model)
-            twin.choices = replace(self.choices, group=None)  # compiling would take longer than the trial
-            reading, chosen = reading_of(options), options.get("validate")
-            given = options.get("validation")
-            run = twin._start(copied_model, train, reading, validation=given, validate=chosen, limits=limits)
-            try:
-                yield run, limits
-            finally:
-                run.close()
 
-    def _start(
-        self, model: Any, train: Any, reading: Reading, *, validation: Any, validate: Every | None, limits: Limits | None
-    ) -> Run[M, B]:
-        """Check everything, then build the run."""
-        choices, keys, pinned = self.choices, Keys(self.choices.seed), self.choices.device.type == "cuda"
-        if validate is not None and not isinstance(validate, Every):
-            raise ArgumentTypeError(f"validate must be an interval such as Every(epochs=1), got {arguments.shown(validate)}.")
-        batches = reading.training(train, keys, pin_memory=pinned)
-        validations = {
-            name: reading.evaluation(data, keys, "validation" if name == "valid" else f"validation[{name!r}]", pin_memory=pinned)
-            for name, data in building.named_validations(validation).items()
-        }
-        live: Any = building.build_model(model, keys)
-        if lonely := building.warn_of_lonely_sample(live, batches.samples, reading):
-            warnings.warn(lonely, stacklevel=3)
-        self._place(live)
-        modules_of(live, choices.recomputed)
-        optimizers = building.build_optimizers(self._optimizer, live)
-        building.refuse_clashes(optimizers, self._update, choices.precision)
-        plan = plan_of(batches.length, choices.accumulate, limits)
-        run: Run[M, B] = Run(
-            model=live,
-            step=self._step_under_precision(),
-            optimizers=optimizers,
-            schedulings={},
-            batches=batches,
-            validations=validations,
-            validate=validate or Every(epochs=1),
-            callbacks=self._fresh_callbacks(),
-            choices=choices,
-            plan=plan,
-            custom_update=self._update,
-        )
-        if choices.group is not None:
-            from torchflow.compiled import CompiledUpdates  # noqa: PLC0415  (most runs are not compiled)
+def blueprint_of(trainer: object) -> Blueprint[Any, Any]:
+    """Return what a Trainer was given.
 
-            run.compiled = CompiledUpdates(choices.group)
-        created = identity(run)
-        run.schedulings = building.build_schedulings(self._scheduler, optimizers, plan, run.streams)
-        run.identity = {**created, "schedulers": schedule_identity(run)}
-        for callback in run.callbacks.values():
-            callback.check(run)
-        return run
+    Raises:
+        ArgumentTypeError: It is no Trainer.
+    """
+    if not isinstance(trainer, Trainer):
+        raise ArgumentTypeError(f"trainer must be a Trainer, got {arguments.shown(trainer)}.")
+    return trainer._blueprint
 
-    def _fresh_callbacks(self) -> dict[str, Callback]:
-        """Return the callbacks as they were at construction, with those that every run has."""
-        for name, callback in self._callbacks.items():
-            load_callback_state(name, callback, copy.deepcopy(self._at_construction[name]))
-        own: dict[str, Callback] = {"history": History()}
-        if self._progress:
-            own["progress_bar"] = ProgressBar()
-        if self._checkpoints is not None:
-            self._checkpoints.reset()
-            own["checkpoints"] = self._checkpoints
-        return building.ordered({**self._callbacks, **own})
 
-    def _fold(self, number: int) -> Trainer[M, B]:
-        """Return this trainer under a seed of its own, with checkpoints in a folder of their own, for cross-validation."""
-        fold = copy.copy(self)
-        fold.choices = replace(self.choices, seed=key(self.choices.seed, "fold", number) >> 1)  # a seed has 63 bits
-        if self._checkpoints is not None:
-            fold._checkpoints = self._checkpoints.moved(self._checkpoints.folder / f"fold-{number}")
-        return fold
-
-    def _on_copies(self, model: Any) -> tuple[Trainer[M, B], Any]:
-        """Return a silent trainer that writes nothing, and a model: copies, with which a trial may do what it wants."""
-        twin = copy.copy(self)
-        model, twin.step, twin._optimizer, twin._scheduler, twin._update, twin._callbacks = copied(
-            model=model,
-            step=self.step,
-            optimizer=self._optimizer,
-            scheduler=self._scheduler,
-            update=self._update,
-            callbacks=self._callbacks,
-        )
-        twin._checkpoints, twin._progress = None, False
-        return twin, model
-
-    def _place(self, model: torch.nn.Module) -> None:
-        """Bring a model to where, and into the form in which, it computes."""
-        move_model(model, self.choices.device, self.choices.memory_format)
-        prepare_model(model, self.choices.precision)
-
-    def _step_under_precision(self) -> Step[M, B]:
-        where = self.choices
-        if isinstance(self.step, Steps):
-            return self.step.under(where.precision, where.device)
-        return under(self.step, where.precision, where.device)
-
-    def _for_evaluation(self, model: M, data: Any, purpose: str, reading: Reading) -> tuple[Batches[B], int]:
-        if not isinstance(model, torch.nn.Module):
-            raise ArgumentTypeError(f"model must be an nn.Module, got {arguments.shown(model)}.")
-        keys = Keys(self.choices.seed)
-        batches = reading.evaluation(data, keys, "data", pin_memory=self.choices.device.type == "cuda")
-        self._place(model)
-        return batches, evaluation_key(keys, purpose, 0)
-
-    def _checked_resume(self, resume: bool | Resume) -> Resume | None:
-        if isinstance(resume, Resume):
-            going_on: Resume | None = resume
-        else:
-            going_on = Resume() if arguments.flag("resume", resume, hint="Or Resume(override=['lr']).") else None
-        if going_on is not None and self._checkpoints is None:
-            raise ArgumentValueError(
-                "resume needs a folder to go on from. Pass checkpoints=Checkpoints('runs/name') to the Trainer."
-            )
-        return going_on
+def trainer_of(blueprint: Blueprint[M, B]) -> Trainer[M, B]:
+    """Return a Trainer of what was checked before."""
+    trainer: Trainer[M, B] = object.__new__(Trainer)
+    trainer._blueprint = blueprint
+    return trainer
 
 
 def _drained(run: Run[Any, Any], limits: Limits) -> str:
@@ -517,35 +420,3 @@ def _drained(run: Run[Any, Any], limits: Limits) -> str:
     finished = deque(every, maxlen=1).pop()
     assert isinstance(finished, Finished)
     return finished.reason
-
-
-def _group_size(choice: object) -> int | None:
-    """Return how many updates one call of compiled code makes, or None."""
-    if isinstance(choice, Updates):
-        return choice.size
-    return 1 if arguments.flag("compile", choice, hint="Or Updates(32).") else None
-
-
-def _recipes(name: str, choice: Any, kind: type) -> Any:
-    """Check a recipe, an object of ``kind``, or a mapping of them."""
-    if isinstance(choice, Mapping):
-        if not choice or not all(isinstance(key, str) and key for key in choice):
-            raise ArgumentValueError(f"{name} must be a mapping from names to recipes, got {arguments.shown(choice)}.")
-        return {key: _recipes(f"{name}[{key!r}]", recipe, kind) for key, recipe in choice.items()}
-    if isinstance(choice, type) and issubclass(choice, Optimizer):
-        remedy = f"Write {name}=lambda model: torch.optim.{choice.__name__}(model.parameters(), lr=...)."
-        raise ArgumentTypeError(f"{name} must be a recipe, got the class {choice.__name__}. {remedy}")
-    if not callable(choice) and not isinstance(choice, kind):
-        example = (
-            "lambda model: torch.optim.SGD(model.parameters(), lr=0.1)" if name.startswith("optimizer") else "lambda optimizer: ..."
-        )
-        raise ArgumentTypeError(f"{name} must be a recipe, got {arguments.shown(choice)}. Write {name}={example}.")
-    return choice
-
-
-def _checked_checkpoints(checkpoints: object) -> Checkpoints | None:
-    if checkpoints is None or isinstance(checkpoints, Checkpoints):
-        return checkpoints
-    if isinstance(checkpoints, (str, os.PathLike)):
-        return Checkpoints(checkpoints)
-    raise ArgumentTypeError(f"checkpoints must be Checkpoints('runs/name') or a folder, got {arguments.shown(checkpoints)}.")

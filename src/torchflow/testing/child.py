@@ -26,7 +26,7 @@ from torchflow.schedule import Schedule
 from torchflow.testing.leaves import leaves
 from torchflow.testing.places import Job, Place, made_at, module_of
 from torchflow.testing.recording import Pen, WatchedBatches, values_after, values_at_end
-from torchflow.trainer import Trainer
+from torchflow.trainer import Trainer, blueprint_of, trainer_of
 
 INSIDE = "TORCHFLOW_VERIFYING"
 """The environment variable that says: this process was started by a verification."""
@@ -124,56 +124,58 @@ def carry_out(assignment: Assignment) -> None:
         recorder = Recorder(pen, assignment)
         trainer = watched(job.trainer, recorder, assignment)
         if assignment.leave_out is not None:
-            pen.write(left_out=sorted(_leave_out(trainer, fit, job, assignment.leave_out)))
+            trainer, left_out = _leave_out(trainer, fit, job, assignment.leave_out)
+            pen.write(left_out=sorted(left_out))
         recorder.end(trainer.fit(job.model, job.train, **fit, resume=assignment.resume).reason)
 
 
 def watched(trainer: Trainer[Any, Any], recorder: Recorder, assignment: Assignment) -> Trainer[Any, Any]:
     """Return a Trainer that differs in two things: a recorder comes after the user's callbacks, and the folder is another."""
-    made = copy.copy(trainer)
-    made._callbacks = {**trainer._callbacks, RECORDER: recorder}
-    made._at_construction = {**trainer._at_construction, RECORDER: {}}
-    own = trainer._checkpoints
+    given = blueprint_of(trainer)
+    own = checkpoints = given.checkpoints
     if own is not None or not assignment.observers:
         checkpoints = Checkpoints(assignment.runs) if own is None else copy.copy(own)
         checkpoints.folder = Path(assignment.runs)
         if assignment.every is not None:
             checkpoints.every = Every(**assignment.every)
-        made._checkpoints = checkpoints
-    return made
+    callbacks, begun = {**given.callbacks, RECORDER: recorder}, {**given.at_construction, RECORDER: {}}
+    return trainer_of(replace(given, callbacks=callbacks, at_construction=begun, checkpoints=checkpoints))
 
 
-def _leave_out(trainer: Trainer[Any, Any], fit: dict[str, Any], job: Job, names: Collection[str]) -> set[str]:
-    """Take observers away from a Trainer and from the arguments of its fit; return which."""
-    callbacks = job.trainer._callbacks
+def _leave_out(
+    trainer: Trainer[Any, Any], fit: dict[str, Any], job: Job, names: Collection[str]
+) -> tuple[Trainer[Any, Any], set[str]]:
+    """Return a Trainer without some observers, and which; they are taken away from the arguments of its fit, too."""
+    given, callbacks = blueprint_of(trainer), blueprint_of(job.trainer).callbacks
     here = {
         *callbacks,
-        *(name for name, there in (("checkpoints", trainer._checkpoints), ("progress", trainer._progress)) if there),
+        *(name for name, there in (("checkpoints", given.checkpoints), ("progress", given.progress)) if there),
         *({"validation"} if fit.get("validation") is not None else ()),
     }
     unknown = set(names) - here
     if unknown:
         raise ArgumentValueError(f"observers names {', '.join(map(repr, sorted(unknown)))}; this job has {shown(sorted(here))}.")
-    chosen = set(names) or here - _consumed(trainer, callbacks)
+    chosen = set(names) or here - _consumed(given.scheduler, callbacks)
     if not chosen:
         raise ArgumentValueError(
             "nothing watches this job that could be left out: no callback, validation, checkpoints or progress."
         )
-    trainer._callbacks = {name: callback for name, callback in trainer._callbacks.items() if name not in chosen}
     if "validation" in chosen:
         fit["validation"] = None
-    if "checkpoints" in chosen:
-        trainer._checkpoints = None
-    if "progress" in chosen:
-        trainer._progress = False
-    return chosen
+    left = replace(
+        given,
+        callbacks={name: callback for name, callback in given.callbacks.items() if name not in chosen},
+        checkpoints=None if "checkpoints" in chosen else given.checkpoints,
+        progress=given.progress and "progress" not in chosen,
+    )
+    return trainer_of(left), chosen
 
 
-def _consumed(trainer: Trainer[Any, Any], callbacks: Mapping[str, Callback]) -> set[str]:
+def _consumed(scheduler: Any, callbacks: Mapping[str, Callback]) -> set[str]:
     """Return what cannot be left out without another run: it changes the run, or a schedule wants its values."""
     # Early stopping changes when a run ends and which weights are left then, and no update before.
     kept = {name: c for name, c in callbacks.items() if c.changes_run and not isinstance(c, EarlyStopping)}
-    schedules = (trainer._scheduler or {}).values() if isinstance(trainer._scheduler, Mapping) else [trainer._scheduler]
+    schedules = scheduler.values() if isinstance(scheduler, Mapping) else [scheduler]
     by_metric = any(isinstance(s, Schedule) and s.metric is not None and not s.metric.startswith("train/") for s in schedules)
     by_callback = any(type(c).on_validation_end is not Callback.on_validation_end for c in kept.values())
     return {*kept, *({"validation"} if by_metric or by_callback else ())}
