@@ -33,6 +33,7 @@ from torchflow.hooks import Callback, load_callback_state
 from torchflow.intervals import Every, Progress
 from torchflow.limits import Limits, plan_of
 from torchflow.loop import events
+from torchflow.microbatches import check_microbatch
 from torchflow.options import FitOptions, limits_of, reading_of, refuse_unknown
 from torchflow.precision import check_matmul_precision, check_precision, prepare_model, under
 from torchflow.randomness import Keys, key, preserved
@@ -85,6 +86,9 @@ class Trainer(Generic[M, B]):
         update: The user's own way to make an update, ``(run, batches) -> loss`` or ``Outputs``; it steps the optimizers
             itself. None is the standard one.
         accumulate: Batches of an update. They are weighed by their counts, so an update is that of one large batch.
+        microbatch: The most samples of a batch that go through the step at once, for less memory: each batch is cut into pieces that are
+            weighed by their counts, so an update is that of the whole batch, to rounding. ``"auto"`` cuts where the memory does not suffice:
+            pieces are halved until they fit, the same update is made again, and the size is kept for the rest of the run. None: whole batches.
         clip_norm: The largest 2-norm of all gradients together; None does not clip.
         clip_value: The largest magnitude of one gradient element; None does not clip. Applied after ``clip_norm``.
         callbacks: A list of callbacks, or a mapping from names.
@@ -112,8 +116,8 @@ class Trainer(Generic[M, B]):
 
     Raises:
         ArgumentTypeError: An argument has the wrong type.
-        ArgumentValueError: An argument has an impossible value, or two do not go together: fp16 with ``update=``, fp16 or
-            ``activation_checkpointing`` with ``compile=``.
+        ArgumentValueError: An argument has an impossible value, or two do not go together: fp16 or ``microbatch`` with
+            ``update=``; these or ``activation_checkpointing`` with ``compile=``.
         DeviceError: The device is not there, or does not compute in the precision.
     """
 
@@ -125,6 +129,7 @@ class Trainer(Generic[M, B]):
         scheduler: SchedulerRecipe | Schedule | Mapping[str, SchedulerRecipe | Schedule] | None = None,
         update: Callable[[Run[M, B], Sequence[B]], Tensor | Outputs] | None = None,
         accumulate: int = 1,
+        microbatch: int | Literal["auto"] | None = None,
         clip_norm: float | None = None,
         clip_value: float | None = None,
         callbacks: Sequence[Callback] | Mapping[str, Callback] = (),
@@ -172,6 +177,7 @@ class Trainer(Generic[M, B]):
             group=_group_size(compile),
             matmul_precision=check_matmul_precision(matmul_precision),
             recomputed=check_rule(activation_checkpointing),
+            microbatch=check_microbatch(microbatch),
         )
         refuse_together(self.choices, self._update)
 
@@ -291,7 +297,9 @@ class Trainer(Generic[M, B]):
         batches, key = self._for_evaluation(model, data, "evaluate", Reading(batch_size, workers=workers, collate=collate))
         try:
             with interruption.leaving_cleanly(), self.choices.kernels():
-                return evaluate_batches(self._step_under_precision(), model, batches, where=self.choices, key=key)
+                return evaluate_batches(
+                    self._step_under_precision(), model, batches, where=self.choices, key=key, microbatch=self.choices.pieces
+                )
         finally:
             batches.close()
 
@@ -328,7 +336,15 @@ class Trainer(Generic[M, B]):
         batches, key = self._for_evaluation(model, data, "predict", Reading(batch_size, workers=workers, collate=collate))
         try:
             with interruption.leaving_cleanly(), self.choices.kernels():
-                return predict_batches(self._step_under_precision(), model, batches, where=self.choices, key=key, forward=forward)
+                return predict_batches(
+                    self._step_under_precision(),
+                    model,
+                    batches,
+                    where=self.choices,
+                    key=key,
+                    forward=forward,
+                    microbatch=self.choices.pieces,
+                )
         finally:
             batches.close()
 
@@ -415,7 +431,7 @@ class Trainer(Generic[M, B]):
         self._place(live)
         modules_of(live, choices.recomputed)
         optimizers = building.build_optimizers(self._optimizer, live)
-        building.refuse_clashes(optimizers, self._update, choices.precision)
+        building.refuse_clashes(optimizers, self._update, choices)
         plan = plan_of(batches.length, choices.accumulate, limits)
         run: Run[M, B] = Run(
             model=live,
