@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
-from tests.small import Recorder, columns, line, sgd, state_of, trainer, weights
+from tests.small import Recorder, columns, line, state_of, trainer, weights
 from torchflow import Checkpoints, Outputs, Run, Sample, Updates, events, find_batch_size, update
 from torchflow.errors import ArgumentValueError, DataError, OutOfMemoryError
 from torchflow.microbatches import cut
@@ -388,6 +388,25 @@ def test_fp16_scales_the_pieces_of_a_batch_too() -> None:
 
     torch.testing.assert_close(trained(3), trained(None), rtol=2e-3, atol=2e-3)
     assert not torch.equal(trained(3), torch.cat([parameter.detach().flatten() for parameter in line().parameters()]))
+
+
+def test_pieces_draw_apart_and_every_update_draws_again_what_it_drew() -> None:
+    """Seen to fail when each piece begins its batch's stream anew."""
+    drawn: list[tuple[float, float]] = []
+
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        drawn.append((torch.rand(()).item(), float(np.random.uniform())))
+        return model(batch[0]).square().mean()  # type: ignore[no-any-return]
+
+    def draws(microbatch: int | None) -> list[tuple[float, float]]:
+        drawn.clear()
+        trainer(step=step, microbatch=microbatch, accumulate=2).fit(line(), columns(24), batch_size=6, epochs=1)
+        return list(drawn)
+
+    pieces = draws(2)
+    assert len(set(pieces)) == len(pieces) == 12
+    assert draws(2) == pieces
+    assert pieces[::3] == draws(None)
 
 
 def test_a_run_says_nothing_of_pieces_where_none_were_asked_for() -> None:
