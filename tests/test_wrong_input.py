@@ -150,7 +150,11 @@ TRAINER: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         r"activation_checkpointing must be names or patterns",
     ),
     "microbatch zero": ({"microbatch": 0}, ArgumentValueError, r"microbatch must be an int of at least 1 .*got 0 .*Or 'auto'"),
-    "microbatch unknown": ({"microbatch": "half"}, ArgumentValueError, r"microbatch must be one of 'auto', got 'half' .*Or a number"),
+    "microbatch unknown": (
+        {"microbatch": "half"},
+        ArgumentValueError,
+        r"microbatch must be one of 'auto', got 'half' .*Or a number",
+    ),
     "microbatch float": ({"microbatch": 0.5}, ArgumentTypeError, r"microbatch must be an int of at least 1, got 0\.5 .*Or 'auto'"),
     "microbatch bool": ({"microbatch": True}, ArgumentTypeError, r"microbatch must be an int of at least 1, got True"),
     "precision unknown": ({"precision": "fp8"}, ArgumentValueError, r"precision must be one of .*got 'fp8'"),

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -153,6 +153,10 @@ def without_choice(state: Any) -> Any:
 
 @settings(max_examples=20, deadline=None)
 @given(setting=settings_of(st.lists(st.integers(1, 8), min_size=1, max_size=6).map(tuple)), share=st.floats(0, 0.99))
+@example(
+    setting=Setting(rows=14, batch_size=7, accumulate=1, optimizer="Adam", limits=(4, 8), backward=True, numpy=True, seed=1),
+    share=0.5,
+)  # short of memory once, before it is saved
 def test_a_run_that_was_cut_for_want_of_memory_is_saved_and_resumed_to_the_bit(setting: Setting, share: float) -> None:
     """Through files, at one drawn event, with memory that falls short at drawn updates.
 
@@ -173,6 +177,8 @@ def test_a_run_that_was_cut_for_want_of_memory_is_saved_and_resumed_to_the_bit(s
 
 @settings(max_examples=30, deadline=None)
 @given(setting=settings_of(st.integers(1, 8).map(lambda most: (most,))))
+@example(Setting(rows=14, batch_size=7, accumulate=1, optimizer="Adam", limits=(2,), backward=True, numpy=True, seed=1))
+@example(Setting(rows=14, batch_size=7, accumulate=2, optimizer="SGD", limits=(4,), backward=False, numpy=False, seed=2))
 def test_where_the_first_update_falls_short_the_run_is_that_with_the_size_from_the_start(setting: Setting) -> None:
     """Nothing of an attempt is left behind: no gradient, no draw, no buffer, no count, no call of a callback.
 
