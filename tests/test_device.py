@@ -225,7 +225,7 @@ def test_memory_that_did_not_suffice_is_explained() -> None:
         explained = out_of_memory(error, "update 7")
         assert isinstance(explained, OutOfMemoryError)
         text = str(explained)
-        assert text.startswith("Out of memory in update 7. Try, in this order: a smaller batch_size with accumulate raised")
+        assert text.startswith("Out of memory in update 7. Try, in this order: smaller pieces of each batch (microbatch=")
         assert text.endswith(f"torch said: {str(error).splitlines()[0]}")
 
 

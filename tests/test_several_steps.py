@@ -171,6 +171,7 @@ def test_a_loss_that_grows_is_no_mistake_of_adversaries() -> None:
         (STEPS, {"update": lambda run, batches: None}, ArgumentValueError, "Leave out update="),
         (STEPS, {"compile": True}, ArgumentValueError, "Leave out compile="),
         (STEPS, {"precision": "fp16"}, ArgumentValueError, "precision='bf16'"),
+        (STEPS, {"microbatch": 4}, ArgumentValueError, "Leave out microbatch"),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything(

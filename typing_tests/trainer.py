@@ -43,6 +43,8 @@ def right_trainers(model: nn.Linear) -> None:
     Trainer(step, optimizer=sgd, callbacks={"early": EarlyStopping("valid/loss")}, checkpoints=Checkpoints(Path("runs")))
     Trainer(step, optimizer=sgd, accumulate=2, clip_norm=1, clip_value=0.5, nonfinite="skip", device=torch.device("cpu"))
     Trainer(step, optimizer=sgd, compile=Updates("epoch"), deterministic=True, seed=1, memory_format="channels_last")
+    Trainer(step, optimizer=sgd, microbatch=32)
+    Trainer(step, optimizer=sgd, microbatch="auto")
     # supervised() works for every model; whoever wants the model's own type says so.
     narrow: Trainer[nn.Linear, Pair] = Trainer(supervised(nn.MSELoss()), optimizer=sgd)
     assert_type(narrow.fit(model, data.linear(), epochs=1), Result[nn.Linear])
@@ -71,6 +73,8 @@ def wrong_trainers(model: nn.Linear) -> None:
     Trainer(None, optimizer=sgd)  # type: ignore[arg-type]
     Trainer(step, optimizer=torch.optim.SGD)  # type: ignore[arg-type]  # a class, which wants parameters
     Trainer(step, optimizer="sgd")  # type: ignore[arg-type]
+    Trainer(step, optimizer=sgd, microbatch="largest")  # type: ignore[arg-type]
+    Trainer(step, optimizer=sgd, microbatch=0.5)  # type: ignore[arg-type]
     Trainer(step, optimizer=lambda model: model)  # type: ignore[arg-type, return-value]
     Trainer(step, optimizer=lambda: sgd(model))  # type: ignore[arg-type, misc]  # without the model
     Trainer(step, optimizer=sgd, scheduler=torch.optim.SGD)  # type: ignore[arg-type]

@@ -83,7 +83,7 @@ class Blueprint(Generic[M, B]):
         self.place(live)
         modules_of(live, choices.recomputed)
         optimizers = building.build_optimizers(self.optimizer, live)
-        building.refuse_clashes(optimizers, self.update, choices.precision)
+        building.refuse_clashes(optimizers, self.update, choices)
         plan = plan_of(batches.length, choices.accumulate, limits)
         run: Run[M, B] = Run(
             model=live,

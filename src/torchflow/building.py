@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchflow.arguments import real, shown
+from torchflow.choices import Choices, refuse_closure
 from torchflow.data.reading import Reading
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.events import Plan
@@ -135,19 +136,18 @@ def build_optimizers(choice: Any, model: nn.Module) -> dict[str, Optimizer]:
     return {name: _optimizer(name, recipe, model) for name, recipe in recipes.items()}
 
 
-def refuse_clashes(optimizers: Mapping[str, Optimizer], custom_update: object, precision: str) -> None:
-    """Refuse optimizers that cannot share an update, or work in a precision, unless the user makes the update.
+def refuse_clashes(optimizers: Mapping[str, Optimizer], custom_update: object, choices: Choices) -> None:
+    """Refuse optimizers that cannot share an update, or make one as it was chosen, unless the user makes the update.
 
     Raises:
-        ArgumentValueError: L-BFGS stands beside another one or works in fp16, or two optimizers hold one parameter.
+        ArgumentValueError: L-BFGS stands beside another one, works in fp16 or would begin again; or two optimizers hold one parameter.
     """
     if custom_update is not None:
         return
-    if precision == "fp16" and any(map(needs_closure, optimizers.values())):
-        raise ArgumentValueError(
-            "precision 'fp16' scales losses, and L-BFGS compares them with each other. Pass precision='bf16' or 'float32', or another optimizer."
-        )
-    if len(optimizers) > 1 and any(map(needs_closure, optimizers.values())):
+    closures = any(map(needs_closure, optimizers.values()))
+    if closures:
+        refuse_closure(choices)
+    if len(optimizers) > 1 and closures:
         raise ArgumentValueError(
             "L-BFGS evaluates the loss itself and cannot share an update with other optimizers. Pass update=..."
         )

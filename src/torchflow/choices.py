@@ -10,6 +10,7 @@ import torch
 
 from torchflow.device import deterministic_algorithms
 from torchflow.errors import ArgumentValueError
+from torchflow.microbatches import AUTO
 from torchflow.precision import matmul_precision
 from torchflow.recomputing import Rule
 
@@ -34,6 +35,14 @@ class Choices:
     recomputed: Rule | None = None
     """Which modules forget their activations; None where none does."""
 
+    microbatch: int | str | None = None
+    """The most samples of a batch that go through the step at once; "auto" where the memory decides, None for whole batches."""
+
+    @property
+    def pieces(self) -> int | None:
+        """The most samples that go through the step at once where that is decided beforehand, else None."""
+        return self.microbatch if isinstance(self.microbatch, int) else None
+
     @property
     def clips(self) -> bool:
         """Whether gradients are clipped, in either way."""
@@ -47,7 +56,7 @@ class Choices:
 
 
 def refuse_together(choices: Choices, update: object, *, several: bool) -> None:
-    """Refuse fp16 where nobody could scale the losses, and checkpointing where the compiler decides what is kept.
+    """Refuse what needs the standard update, of one loss, or updates that are not compiled, beside others.
 
     Args:
         choices: The choices.
@@ -74,9 +83,35 @@ def refuse_together(choices: Choices, update: object, *, several: bool) -> None:
             "precision 'fp16' drops an update whose gradients overflow, and of several steps the first ones would have been taken by then. Pass "
             "precision='bf16', which needs no scaling."
         )
+    if several and choices.microbatch is not None:
+        raise ArgumentValueError(
+            "microbatch cuts the batches of an update of one loss, and step is a mapping of several. Leave out microbatch, and raise accumulate with a "
+            "smaller batch_size."
+        )
     for name, there in (("update=", update is not None), ("compile=", choices.group is not None)):
         if there and choices.precision == "fp16":
             raise ArgumentValueError(
                 f"precision 'fp16' scales every loss before its backward pass, which it cannot in {name}. Pass precision='bf16', which needs "
                 f"no scaling, or leave {name} out."
             )
+        if there and choices.microbatch is not None:
+            raise ArgumentValueError(
+                f"microbatch cuts batches into pieces, whose gradients it puts together, which it cannot in {name}. Leave out microbatch or {name}"
+            )
+
+
+def refuse_closure(choices: Choices) -> None:
+    """Refuse what an optimizer that evaluates the loss itself, several times an update, does not go together with.
+
+    Raises:
+        ArgumentValueError: Losses would be scaled, or updates begun again.
+    """
+    if choices.precision == "fp16":
+        raise ArgumentValueError(
+            "precision 'fp16' scales losses, and L-BFGS compares them with each other. Pass precision='bf16' or 'float32', or another optimizer."
+        )
+    if choices.microbatch == AUTO:
+        raise ArgumentValueError(
+            "microbatch='auto' makes an update again where memory did not suffice, and L-BFGS may have moved the parameters by then. Pass a number of "
+            "samples, such as microbatch=32, or another optimizer."
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -138,12 +139,41 @@ def deterministic_algorithms(deterministic: bool | None, device: torch.device) -
         torch.backends.cudnn.benchmark = benchmark
 
 
+_OF_MEMORY = (
+    "can't allocate memory",  # the CPU
+    "not enough memory: you tried to allocate",  # the CPU, on Windows
+    "MPS backend out of memory",
+    "CUDA error: out of memory",  # below the allocator
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""What errors say that are about memory and not of torch's class for it."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that memory did not suffice; one of torchflow's own, which has said so already, does not."""
+    if isinstance(error, OutOfMemoryError):
+        return False
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _OF_MEMORY)
+
+
 def out_of_memory(error: Exception, where: str) -> OutOfMemoryError | None:
     """Return the error to raise instead where ``error`` says that memory did not suffice, else None."""
-    text = str(error)
-    if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in text:
+    if not is_out_of_memory(error):
         return None
     return OutOfMemoryError(
-        f"Out of memory in {where}. Try, in this order: a smaller batch_size with accumulate raised by the same factor "
-        f"(the same mathematics), a smaller model, or another device. torch said: {text.partition(chr(10))[0] or type(error).__name__}"
+        f"Out of memory in {where}. Try, in this order: smaller pieces of each batch (microbatch='auto', or a number of samples) or a smaller "
+        f"batch_size with accumulate raised by the same factor (the same mathematics), a smaller model, or another device. torch said: {first_line(error)}"
     )
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its class where it says nothing."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def free(device: torch.device) -> None:
+    """Give back what nothing refers to any more: cycles of objects on the host, and on an accelerator the blocks that torch keeps."""
+    gc.collect()
+    if device.type != "cpu":
+        module: Any = getattr(torch, device.type)  # torch.cuda, torch.xpu and torch.mps have the same function
+        module.empty_cache()

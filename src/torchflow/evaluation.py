@@ -14,6 +14,7 @@ from torchflow.averages import Averages, kept_metrics
 from torchflow.data.batches import Batches
 from torchflow.device import move, out_of_memory
 from torchflow.errors import StepError
+from torchflow.microbatches import cut
 from torchflow.precision import MIXED, under, widened
 from torchflow.randomness import Keys, preserved, seed_globals
 from torchflow.step import Outputs, Step, checked_loss
@@ -67,13 +68,14 @@ def evaluation_key(keys: Keys, name: str, update: int) -> int:
     return keys(f"evaluation/{name}", update)
 
 
-def evaluate_batches(step: Step[M, B], model: M, batches: Batches[B], *, where: Placement, key: int) -> dict[str, float]:
-    """Return the exact averages of a step's loss and metrics over every sample of the data."""
+def evaluate_batches(
+    step: Step[M, B], model: M, batches: Batches[B], *, where: Placement, key: int, microbatch: int | None = None
+) -> dict[str, float]:
+    """Return the exact averages of a step's loss and metrics over every sample of the data, at most ``microbatch`` at once."""
     averages = Averages(getattr(step, "metrics", {}), where.device, losses_of(step))
-    with evaluating(model, where.device, key), contextlib.closing(_epoch(batches)) as moving:
-        for batch in moving:
+    with evaluating(model, where.device, key), contextlib.closing(_epoch(batches, where, microbatch)) as moved:
+        for on_device in moved:
             interruption.check()
-            on_device = move(batch, where.device, where.memory_format)
             outputs = checked_loss(step(model, on_device), training=False)
             count = samples_in(on_device) if outputs.count is None else outputs.count
             averages.add(outputs.loss.detach(), count, kept_metrics(outputs.metrics))
@@ -81,7 +83,14 @@ def evaluate_batches(step: Step[M, B], model: M, batches: Batches[B], *, where: 
 
 
 def predict_batches(
-    step: Step[M, B], model: M, batches: Batches[B], *, where: Placement, key: int, forward: Callable[[M, B], Any] | None
+    step: Step[M, B],
+    model: M,
+    batches: Batches[B],
+    *,
+    where: Placement,
+    key: int,
+    forward: Callable[[M, B], Any] | None,
+    microbatch: int | None = None,
 ) -> Any:  # a tensor, or whatever tree of tensors the step predicts
     """Return the predictions of every sample, concatenated along the first dimension, on the CPU.
 
@@ -93,19 +102,23 @@ def predict_batches(
     parts: list[Any] = []
     if forward is not None:
         forward = under(forward, where.precision, where.device)
-    with evaluating(model, where.device, key), contextlib.closing(_epoch(batches)) as moving:
-        for batch in moving:
+    with evaluating(model, where.device, key), contextlib.closing(_epoch(batches, where, microbatch)) as moved:
+        for on_device in moved:
             interruption.check()
-            on_device = move(batch, where.device, where.memory_format)
             predictions = _by_step(step, model, on_device) if forward is None else forward(model, on_device)
             parts.append(move(map_leaves(_detached, predictions), torch.device("cpu")))
     joined = concatenate(parts)
     return widened(joined) if where.precision in MIXED else joined
 
 
-def _epoch(batches: Batches[B]) -> Generator[B, None, None]:
-    """Yield the batches of the one epoch that evaluation knows: number 0."""
-    yield from batches.epoch(0)
+def _epoch(batches: Batches[B], where: Placement, microbatch: int | None) -> Generator[B, None, None]:
+    """Yield the batches of the one epoch that evaluation knows, number 0, or their pieces, on the device."""
+    for batch in batches.epoch(0):
+        on_device = move(batch, where.device, where.memory_format)
+        if microbatch is None:
+            yield on_device
+        else:
+            yield from cut(on_device, microbatch)
 
 
 def _detached(leaf: Any) -> Any:

@@ -52,7 +52,7 @@ def find_batch_size(
 
     Sizes are doubled from ``start`` on until one does not fit, then the gap is halved until it is closed. Each is tried for two updates of a fresh
     copy, because many optimizers take their memory at the first one. Leave some of it free: samples may differ in size, and memory splinters
-    while a run goes on. A model that is on the device already takes its room twice while its copies are tried; pass a recipe for an exact answer.
+    while a run goes on. The trainer's ``microbatch`` is left aside: the answer is the largest one that makes sense. A model that is on the device already takes its room twice while its copies are tried; pass a recipe for an exact answer.
 
     Args:
         trainer: The mathematics and the hardware.
@@ -79,7 +79,7 @@ def find_batch_size(
 
     def fits(size: int) -> bool:
         with trial(blueprint_of(trainer), model, data) as (twin, copy):
-            plain = replace(twin, choices=replace(twin.choices, accumulate=1, nonfinite="skip"))
+            plain = replace(twin, choices=replace(twin.choices, accumulate=1, nonfinite="skip", microbatch=None))
             reading = Reading(size, last_batch="drop", workers=workers, collate=collate)
             tried.append((size, _fits(plain, copy, dataset, reading)))
         return tried[-1][1]

@@ -201,7 +201,7 @@ def _validate(run: Run[M, B]) -> Event:
     with run.validating():
         for name, batches in run.validations.items():
             key = evaluation_key(run.keys, name, run.progress.updates)
-            metrics = evaluate_batches(run.step, run.model, batches, where=run.choices, key=key)
+            metrics = evaluate_batches(run.step, run.model, batches, where=run.choices, key=key, microbatch=run.microbatch)
             values |= {f"{name}/{metric}": value for metric, value in metrics.items()}
         run.settled = False
         run.validated_metrics = values

@@ -69,6 +69,7 @@ def _planned(run: Run[Any, Any], limits: Limits, save: Every | None) -> RunPlan:
         seed=run.choices.seed,
         order="the data's own order" if order is None else f"order of samples: {order}",
         draws=draws,
+        microbatch=run.microbatch,
         memory=_memory(run, batch_bytes, saved=save is not None),
         seconds_per_update=seconds,
         seconds_per_validation=_timed_validation(run),
@@ -158,7 +159,7 @@ def _timed_validation(run: Run[Any, Any]) -> float:
     total = 0.0
     for batches in run.validations.values():
         began = time.perf_counter()
-        evaluate_batches(run.step, run.model, Excerpt(batches, 1), where=run.choices, key=0)
+        evaluate_batches(run.step, run.model, Excerpt(batches, 1), where=run.choices, key=0, microbatch=run.microbatch)
         total += (time.perf_counter() - began) * (batches.length or 1)
     return total
 

@@ -146,6 +146,8 @@ class _Stage:
                 happened = list(events(run, max_updates=2))
                 updates = sum(isinstance(event, Stepped) for event in happened)
                 say.append(counted(updates, "update"))
+                if run.microbatch is not None:
+                    say.append(f"at most {counted(run.microbatch, 'sample')} at once")
                 say.append(f"loss {[e.loss.item() for e in happened if isinstance(e, Stepped)][-1]:.4g}")
                 say += [
                     f"{name} {value:.4g}" for e in happened[-3:] if isinstance(e, Validated) for name, value in e.metrics.items()
@@ -159,7 +161,9 @@ class _Stage:
         with self._trial() as (run, _):
             for name, batches in run.validations.items():
                 with self._act(f"validation {name!r}") as say:
-                    metrics = evaluate_batches(run.step, run.model, Excerpt(batches, 1, 1), where=run.choices, key=0)
+                    metrics = evaluate_batches(
+                        run.step, run.model, Excerpt(batches, 1, 1), where=run.choices, key=0, microbatch=run.microbatch
+                    )
                     say += [f"{metric} {value:.4g}" for metric, value in metrics.items()]
 
     def load(self, state: dict[str, Any]) -> None:

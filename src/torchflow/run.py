@@ -19,6 +19,7 @@ from torchflow.events import Plan
 from torchflow.finite import FiniteCheck
 from torchflow.hooks import Callback, Reactions, Stop, callback_state, load_callback_state
 from torchflow.intervals import Alarm, Every, Progress
+from torchflow.microbatches import microbatches_of
 from torchflow.optimizer_steps import needs_closure
 from torchflow.precision import autocasting, backward, scaling_of
 from torchflow.randomness import ForwardStream, Keys, UpdateRandomness, generator, preserved
@@ -88,6 +89,7 @@ class Run(Generic[M, B]):
         self.scaling = scaling_of(self.choices.precision, self.choices.device)
         self.backward = backward if self.scaling is None else self.scaling.backward
         self.computed = False
+        self.microbatches = microbatches_of(self.choices.microbatch)
         self.by_closure = any(map(needs_closure, self.optimizers.values()))
         self.settled = True
         self.looked = False
@@ -115,6 +117,11 @@ class Run(Generic[M, B]):
     def streams(self) -> tuple[str, ...]:
         """The names before the slash of every metric, ``"train"`` and those of the validations."""
         return ("train", *self.validations)
+
+    @property
+    def microbatch(self) -> int | None:
+        """The most samples that go through the step at once: as was chosen, or as ``"auto"`` has found; None for whole batches."""
+        return None if self.microbatches is None else self.microbatches.size
 
     def generator(self, name: str) -> torch.Generator:
         """Return a CPU generator for a callback: a pure function of the seed, the name and the number of updates."""
@@ -199,6 +206,7 @@ class Run(Generic[M, B]):
             "optimizers": {name: optimizer_state(optimizer, self.model) for name, optimizer in self.optimizers.items()},
             "schedulers": {name: scheduling.state() for name, scheduling in self.schedulings.items()},
             **({} if self.scaling is None else {"scaling": self.scaling.state()}),
+            **({} if self.microbatches is None else {"microbatch": self.microbatches.size}),
             "averages": self.averages.state(),
             "validated": dict(self.validated_metrics),
             # A callback without state, such as a progress bar, may come and go between two starts.
@@ -221,6 +229,8 @@ class Run(Generic[M, B]):
             scheduling.load_state(state["schedulers"][name])
         if self.scaling is not None and "scaling" in state:
             self.scaling.load_state(state["scaling"])
+        if self.microbatches is not None and self.microbatches.auto:
+            self.microbatches.size = state.get("microbatch")
         self.averages.load_state(state["averages"])
         self.validated_metrics = dict(state["validated"])
         for name, stored in state["callbacks"].items():

@@ -32,6 +32,8 @@ class RunPlan:
         seed: The seed of the run.
         order: How an epoch's samples are ordered.
         draws: What the step drew random numbers from: ``"torch"``, ``"random or numpy.random"``.
+        microbatch: The most samples that go through the step at once, as was chosen, or as ``"auto"`` found in the timed updates;
+            None where batches stay whole.
         memory: Bytes by what they hold.
         seconds_per_update: The median of three timed updates on copies.
         seconds_per_validation: What one pass over every validation will take, from one timed batch of each.
@@ -47,6 +49,7 @@ class RunPlan:
     seed: int
     order: str
     draws: tuple[str, ...]
+    microbatch: int | None
     memory: Mapping[str, int]
     seconds_per_update: float
     seconds_per_validation: float
@@ -85,6 +88,8 @@ class RunPlan:
             ("memory", ", ".join(f"{name} {in_bytes(size)}" for name, size in self.memory.items() if size)),
             ("time", self._time()),
         ]
+        if self.microbatch is not None:
+            lines.insert(1, ("microbatch", f"at most {counted(self.microbatch, 'sample')} at once"))
         return "\n".join(line for title, text in lines for line in _wrapped(title, text))
 
     def _updates(self) -> str:

@@ -119,6 +119,7 @@ def environment(run: Run[Any, Any]) -> dict[str, State]:
         choices.deterministic is not False,
         choices.group,
         choices.matmul_precision,
+        microbatch=choices.microbatch,
     )
 
 

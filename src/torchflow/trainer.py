@@ -30,6 +30,7 @@ from torchflow.hooks import Callback
 from torchflow.intervals import Every, Progress
 from torchflow.limits import Limits
 from torchflow.loop import events
+from torchflow.microbatches import check_microbatch
 from torchflow.options import FitOptions, limits_of
 from torchflow.precision import check_matmul_precision, check_precision
 from torchflow.recomputing import check_rule
@@ -92,6 +93,9 @@ class Trainer(Generic[M, B]):
         update: The user's own way to make an update, ``(run, batches) -> loss`` or ``Outputs``; it steps the optimizers
             itself. None is the standard one.
         accumulate: Batches of an update. They are weighed by their counts, so an update is that of one large batch.
+        microbatch: The most samples of a batch that go through the step at once, for less memory: each batch is cut into pieces that are
+            weighed by their counts, so an update is that of the whole batch, to rounding. ``"auto"`` cuts where the memory does not suffice:
+            pieces are halved until they fit, the same update is made again, and the size is kept for the rest of the run. None: whole batches.
         clip_norm: The largest 2-norm of all gradients together; None does not clip.
         clip_value: The largest magnitude of one gradient element; None does not clip. Applied after ``clip_norm``.
         callbacks: A list of callbacks, or a mapping from names.
@@ -119,8 +123,8 @@ class Trainer(Generic[M, B]):
 
     Raises:
         ArgumentTypeError: An argument has the wrong type.
-        ArgumentValueError: An argument has an impossible value, or two do not go together: fp16 with ``update=``, fp16 or
-            ``activation_checkpointing`` with ``compile=``, several steps with ``update=``, ``compile=`` or fp16.
+        ArgumentValueError: An argument has an impossible value, or two do not go together: fp16 or ``microbatch`` with ``update=``;
+            these or ``activation_checkpointing`` with ``compile=``; several steps with any of them but ``activation_checkpointing``.
         DeviceError: The device is not there, or does not compute in the precision.
     """
 
@@ -132,6 +136,7 @@ class Trainer(Generic[M, B]):
         scheduler: SchedulerRecipe | Schedule | Mapping[str, SchedulerRecipe | Schedule] | None = None,
         update: Callable[[Run[M, B], Sequence[B]], Tensor | Outputs] | None = None,
         accumulate: int = 1,
+        microbatch: int | Literal["auto"] | None = None,
         clip_norm: float | None = None,
         clip_value: float | None = None,
         callbacks: Sequence[Callback] | Mapping[str, Callback] = (),
@@ -167,6 +172,7 @@ class Trainer(Generic[M, B]):
             group=group_size(compile),
             matmul_precision=check_matmul_precision(matmul_precision),
             recomputed=check_rule(activation_checkpointing),
+            microbatch=check_microbatch(microbatch),
         )
         refuse_together(choices, own_update, several=isinstance(checked, Steps))
         self._blueprint: Blueprint[M, B] = Blueprint(
@@ -309,7 +315,8 @@ class Trainer(Generic[M, B]):
         )
         try:
             with interruption.leaving_cleanly(), self.choices.kernels():
-                return evaluate_batches(self._blueprint.step_under_precision(), model, batches, where=self.choices, key=key)
+                step = self._blueprint.step_under_precision()
+                return evaluate_batches(step, model, batches, where=self.choices, key=key, microbatch=self.choices.pieces)
         finally:
             batches.close()
 
@@ -347,7 +354,13 @@ class Trainer(Generic[M, B]):
         try:
             with interruption.leaving_cleanly(), self.choices.kernels():
                 return predict_batches(
-                    self._blueprint.step_under_precision(), model, batches, where=self.choices, key=key, forward=forward
+                    self._blueprint.step_under_precision(),
+                    model,
+                    batches,
+                    where=self.choices,
+                    key=key,
+                    forward=forward,
+                    microbatch=self.choices.pieces,
                 )
         finally:
             batches.close()

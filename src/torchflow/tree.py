@@ -11,21 +11,24 @@ from torch import Tensor
 N = TypeVar("N")
 
 
-def map_leaves(function: Callable[[Any], Any], tree: N) -> N:
+def map_leaves(function: Callable[[Any], Any], tree: N, leaf: Callable[[Any], bool] | None = None) -> N:
     """Return a tree of the same types with ``function`` applied to every leaf.
 
-    Tuples, lists, mappings, named tuples and dataclass instances are branches; everything else is a leaf.
+    Tuples, lists, mappings, named tuples and dataclass instances are branches, but for those that ``leaf`` says it of; everything
+    else is a leaf.
     """
     branch: Any = tree  # how a branch is rebuilt depends on its class, which no annotation can follow
-    if isinstance(branch, tuple):
-        values = [map_leaves(function, value) for value in branch]
+    if leaf is not None and leaf(branch):
+        branch = function(branch)
+    elif isinstance(branch, tuple):
+        values = [map_leaves(function, value, leaf) for value in branch]
         branch = type(branch)(*values) if hasattr(branch, "_fields") else type(branch)(values)
     elif isinstance(branch, list):
-        branch = type(branch)(map_leaves(function, value) for value in branch)
+        branch = type(branch)(map_leaves(function, value, leaf) for value in branch)
     elif isinstance(branch, Mapping):
-        branch = type(branch)({name: map_leaves(function, value) for name, value in branch.items()})  # type: ignore[call-arg]
+        branch = type(branch)({name: map_leaves(function, value, leaf) for name, value in branch.items()})  # type: ignore[call-arg]
     elif dataclasses.is_dataclass(branch) and not isinstance(branch, type):
-        changes = {f.name: map_leaves(function, getattr(branch, f.name)) for f in dataclasses.fields(branch) if f.init}
+        changes = {f.name: map_leaves(function, getattr(branch, f.name), leaf) for f in dataclasses.fields(branch) if f.init}
         branch = dataclasses.replace(branch, **changes)
     else:
         branch = function(branch)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchflow.averages import kept_metrics
 from torchflow.errors import NonFiniteError
 from torchflow.events import Gradients
+from torchflow.microbatching import gradients_in_pieces
 from torchflow.mistakes import looked_at, warn_of_full_precision
 from torchflow.optimizer_steps import optimizer_step
 from torchflow.precision import Scaling, clip, divide
@@ -73,9 +74,10 @@ class MetricMeans(Mapping[str, Tensor]):
         return repr(dict(self))
 
 
-def forward(run: Run[M, B], batch: B, shard: int) -> tuple[Counted, Tensor]:
-    """Run the step on one batch, on the random stream of this update and shard; return its loss with its graph, too."""
-    run.randomness.seed(run.progress.updates, shard, run.accelerator)
+def forward(run: Run[M, B], batch: B, shard: int | None) -> tuple[Counted, Tensor]:
+    """Run the step on one batch, on the random stream of this update and shard, or where that stands; return its loss with its graph, too."""
+    if shard is not None:
+        run.randomness.seed(run.progress.updates, shard, run.accelerator)
     outputs = checked_loss(run.step(run.model, batch), training=True) if run.looked else looked_at(run, batch)
     if outputs.metrics:
         run.averages.refuse_unknown(outputs.metrics)
@@ -108,6 +110,11 @@ def gradients(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
     return parts
 
 
+def _gradients(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
+    """Leave the gradient in the parameters, of whole batches or of their pieces."""
+    return gradients(run, batches) if run.microbatches is None else gradients_in_pieces(run, batches, gradients, forward)
+
+
 def standard_update(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
     """Make one step of every optimizer from the gradients of one window.
 
@@ -116,7 +123,7 @@ def standard_update(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
     """
     if run.by_closure:
         return _update_by_closure(run, batches)
-    parts = gradients(run, batches)
+    parts = _gradients(run, batches)
     if run.scaling is None:
         prepare(run, parts)
     else:
@@ -194,7 +201,7 @@ def _update_by_closure(run: Run[M, B], batches: Sequence[B]) -> list[Counted]:
     def closure() -> Tensor:
         for parameter in run.parameters:
             parameter.grad = None
-        parts = gradients(run, batches)
+        parts = _gradients(run, batches)
         if first:
             _clipped(run)
         else:

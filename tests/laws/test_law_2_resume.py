@@ -6,7 +6,7 @@ Compared is everything: parameters, buffers, optimizer, scheduler, callbacks wit
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,6 +43,7 @@ from torchflow import (
     supervised,
 )
 from torchflow.data import Dataset
+from torchflow.trainer import blueprint_of, trainer_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:the loss grows")  # some of the drawn runs break out, which is no matter here
 
@@ -270,7 +271,7 @@ def test_a_fit_killed_again_and_again_ends_equal(setting: Setting, kills: list[i
                 return own(model, batch)
 
             step.metrics = getattr(trainer.step, "metrics", {})  # type: ignore[attr-defined]
-            trainer.step = step
+            trainer = trainer_of(replace(blueprint_of(trainer), step=step))
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("logging.Logger.warning", lambda *arguments: None)
                 try:

@@ -60,7 +60,9 @@ class Sample(Recurring):
     def act(self, run: Run[Any, Any], progress: Progress) -> None:
         """Predict and show."""
         key = evaluation_key(run.keys, "callback/sample", progress.updates)
-        made = predict_batches(run.step, run.model, self._batches, where=run.choices, key=key, forward=self._forward)
+        made = predict_batches(
+            run.step, run.model, self._batches, where=run.choices, key=key, forward=self._forward, microbatch=run.microbatch
+        )
         self._show(made, progress)
 
     def _read(self, keys: Keys, *, pin_memory: bool) -> Batches[Any]:

@@ -17,11 +17,18 @@ _WORDS = {
     "dtype": "dtype",
     "group": "number of updates in one call of compiled code",
     "matmul_precision": "precision of float32 products",
+    "microbatch": "microbatch",
 }
 
 
 def fingerprint(
-    device_type: str, dtype: str, deterministic: bool, group: int | None = None, matmul_precision: str | None = None
+    device_type: str,
+    dtype: str,
+    deterministic: bool,
+    group: int | None = None,
+    matmul_precision: str | None = None,
+    *,
+    microbatch: int | str | None = None,
 ) -> dict[str, State]:
     """Return what the bits of a result depend on, beside seed, data and first weights.
 
@@ -31,6 +38,7 @@ def fingerprint(
         deterministic: Whether deterministic kernels were asked for.
         group: Updates of one call of compiled code; None where updates are not compiled.
         matmul_precision: The precision of float32 products that was chosen; None where it is that of the process.
+        microbatch: The most samples of a batch that go through the step at once; "auto" where the memory decides, None for whole batches.
     """
     return {
         "torch": str(torch.__version__),  # a subclass of str, which a state cannot hold
@@ -41,6 +49,7 @@ def fingerprint(
         "dtype": dtype,
         "matmul_precision": matmul_precision or torch.get_float32_matmul_precision(),
         **({} if group is None else {"group": group}),
+        **({} if microbatch is None else {"microbatch": microbatch}),
     }
 
 
