@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, ReduceLROnPlateau, SequentialLR, StepLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from tests.laws.choices_drawn import RECIPES, Drawn, StepOf
+from tests.laws.problems import copied
 from torchflow.data.batches import batches_of
 from torchflow.intervals import Every, Progress
 from torchflow.randomness import ForwardStream, Keys, seed_globals
@@ -41,7 +42,11 @@ class ByHand:
         self.schedulers = [self.scheduler(optimizer) for optimizer in self.optimizers.values()]
         self.scaler = torch.amp.GradScaler("cpu", enabled=drawn.precision == "fp16")
         self.forward = ForwardStream(self.keys, drawn.accumulate)
-        averages = {"ema": get_ema_multi_avg_fn(0.8), "ema of samples": get_ema_multi_avg_fn(0.6), "swa of epochs": None}  # type: ignore[no-untyped-call]
+        averages = {
+            "ema": get_ema_multi_avg_fn(0.8),  # type: ignore[no-untyped-call]
+            "ema of samples": get_ema_multi_avg_fn(0.6),  # type: ignore[no-untyped-call]
+            "swa of epochs": get_swa_multi_avg_fn(),  # type: ignore[no-untyped-call]
+        }
         self.averages = {
             name: AveragedModel(self.model, multi_avg_fn=averages[name], use_buffers=name == "ema of samples")
             for name in drawn.changing
@@ -52,6 +57,18 @@ class ByHand:
         self.stale, self.stopped, self.skipped = 0, False, 0
         self.validations: list[dict[str, float]] = []
         self.epochs: list[float] = []
+
+    def left_behind(self) -> dict[str, Any]:
+        return copied(
+            {
+                "model": self.model.state_dict(),
+                "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+                "scaler": self.scaler.state_dict(),
+                "averages": {name: average.module.state_dict() for name, average in self.averages.items() if average.n_averaged > 0},
+                "validations": self.validations,
+                "epochs": self.epochs,
+            }
+        )
 
     def scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
         total, rates = self.drawn.updates, [group["lr"] for group in optimizer.param_groups]

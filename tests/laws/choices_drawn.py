@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -298,12 +298,19 @@ EVERYTHING = st.builds(
 """All that can be written down, whether it goes together or not; but for compiled updates, which have cases of their own."""
 
 
-def goes_on(drawn: Drawn) -> bool:
-    """Say whether nothing is refused, and no damaged sample or lonely one ends the run."""
-    if drawn.lonely or (drawn.damaged and drawn.nonfinite == "raise"):
-        return False
-    return refusal(drawn) is None
+def mended(drawn: Drawn) -> Drawn:
+    """Leave one choice after the other out until the library refuses nothing, and no sample ends the run by what it is."""
+    if drawn.lonely:
+        drawn = replace(drawn, rows=drawn.rows + 1)
+    if drawn.damaged:
+        drawn = replace(drawn, nonfinite="skip")
+    for name in ("", "recomputed", "schedule", "changing", "precision", "last_batch"):
+        drawn = replace(drawn, **{name: getattr(Drawn(), name)}) if name else drawn
+        said = refusal(drawn)
+        if said is None:
+            return drawn
+    raise AssertionError(f"refused, whatever is left out: {said}")
 
 
-TOGETHER = EVERYTHING.filter(goes_on)
+TOGETHER = EVERYTHING.map(mended)
 """What goes together, by the library's own rules."""

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.laws import by_hand
@@ -19,15 +20,24 @@ from tests.laws.by_hand import ByHand
 from tests.laws.choices_drawn import EVERYTHING, TOGETHER, Drawn, refusal
 from tests.laws.problems import copied, difference
 from torchflow import Callback, Result, Run
+from torchflow.callbacks.averaging import Averaging
 from torchflow.errors import NonFiniteError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the loss grows"),  # some of the drawn runs break out, which is no matter here
     pytest.mark.filterwarnings("ignore:(EMA|SWA) averaged nothing"),  # a run may stop before its first epoch ends
+    pytest.mark.filterwarnings("ignore:The ``compute`` method of metric"),  # nor of torchmetrics, where every update was skipped
+    pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler"),  # by hand, where the first update was skipped
 ]
 
 COUNT = int(os.environ.get("TORCHFLOW_TOGETHER", "60"))
-SLOW = [HealthCheck.filter_too_much, HealthCheck.too_slow]
+DRAWN = settings(
+    max_examples=COUNT,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],  # what is common to the failing ones takes too long to explain
+)
+BY_HAND = TOGETHER.map(lambda drawn: replace(drawn, changing=tuple(name for name in drawn.changing if name in by_hand.CHANGING)))
 
 
 class Kept(Callback):
@@ -50,8 +60,24 @@ def fitted(drawn: Drawn, folder: Path, **options: Any) -> tuple[Result[Any], Run
         raise
 
 
-@settings(max_examples=COUNT, deadline=None, suppress_health_check=SLOW)
-@given(drawn=TOGETHER.filter(lambda drawn: set(drawn.changing) <= by_hand.CHANGING))
+def left_behind(result: Result[Any], run: Run[Any, Any]) -> dict[str, Any]:
+    """What a training by hand leaves behind as well."""
+    averages = {name: callback for name, callback in run.callbacks.items() if isinstance(callback, Averaging) and callback.count}
+    validated = [row for row in result.history.rows if "valid/loss" in row]
+    return copied(
+        {
+            "model": result.model.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in run.optimizers.items()},
+            "scaler": run.state().get("scaling", {}),
+            "averages": {name: callback.averaged.state_dict() for name, callback in averages.items() if name in by_hand.CHANGING},
+            "validations": [{name: row[f"{name}/loss"] for name in run.validations} for row in validated],
+            "epochs": [row["train/loss"] for row in result.history.rows if "train/loss" in row],
+        }
+    )
+
+
+@DRAWN
+@given(drawn=BY_HAND)
 def test_fit_equals_the_training_by_hand(drawn: Drawn) -> None:
     """Law 1."""
     try:
@@ -65,20 +91,4 @@ def test_fit_equals_the_training_by_hand(drawn: Drawn) -> None:
             return
         result, run = fitted(drawn, Path(folder))
     assert result.progress[:4] == expected.at[:4]
-    rows = result.history.rows
-    found = {
-        "model": result.model.state_dict(),
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in run.optimizers.items()},
-        "scaler": run.state().get("scaling", {}),
-        "averages": {name: run.callbacks[name].averaged.state_dict() for name in expected.averages if run.callbacks[name].count},  # type: ignore[attr-defined]
-        "validations": [{name: row[f"{name}/loss"] for name in ("valid", "other") if f"{name}/loss" in row} for row in rows if "valid/loss" in row],
-        "epochs": [row["train/loss"] for row in rows if "train/loss" in row],
-    }
-    assert difference(copied(found), {
-        "model": expected.model.state_dict(),
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in expected.optimizers.items()},
-        "scaler": expected.scaler.state_dict(),
-        "averages": {name: average.module.state_dict() for name, average in expected.averages.items() if average.n_averaged},
-        "validations": expected.validations,
-        "epochs": expected.epochs,
-    }) is None
+    assert difference(left_behind(result, run), expected.left_behind()) is None
