@@ -45,7 +45,8 @@ class ByHand:
         averages = {
             "ema": get_ema_multi_avg_fn(0.8),  # type: ignore[no-untyped-call]
             "ema of samples": get_ema_multi_avg_fn(0.6),  # type: ignore[no-untyped-call]
-            "swa of epochs": get_swa_multi_avg_fn(),  # type: ignore[no-untyped-call]
+            # A number: torch's own counter is a tensor, whose 1 / 3 has the precision of float32 in a model of float64, too.
+            "swa of epochs": lambda averages, weights, n: get_swa_multi_avg_fn()(averages, weights, int(n)),  # type: ignore[no-untyped-call]
         }
         self.averages = {
             name: AveragedModel(self.model, multi_avg_fn=averages[name], use_buffers=name == "ema of samples")
@@ -239,7 +240,7 @@ class ByHand:
         model, values = copy.deepcopy(seen).eval(), {}
         for name, rows, seed in (("valid", 7, 5), ("other", 3, 6))[: self.drawn.validations]:
             seed_globals(self.keys(f"evaluation/{name}", self.at.updates))
-            columns = [column.split(self.drawn.batch_size) for column in self.drawn.columns(rows, seed)]
+            columns = [[part.clone() for part in column.split(self.drawn.batch_size)] for column in self.drawn.columns(rows, seed)]
             with torch.no_grad():
                 values[name] = mean([self.loss(model, self.placed(batch)) for batch in zip(*columns, strict=True)])
         self.validations.append(values)

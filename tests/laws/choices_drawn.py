@@ -261,6 +261,11 @@ def some(names: Any, most: int) -> Any:
     return st.lists(st.sampled_from(sorted(names)), unique=True, max_size=most).map(tuple)
 
 
+INTERVALS = st.one_of(
+    st.builds(Every, epochs=st.integers(1, 2)),
+    st.builds(Every, updates=st.integers(1, 4)),
+    st.builds(Every, samples=st.integers(1, 20)),
+)
 EVERYTHING = st.builds(
     Drawn,
     network=st.sampled_from(["plain", "plain", "noisy", "image"]),
@@ -279,11 +284,7 @@ EVERYTHING = st.builds(
     size=st.sampled_from([1.0, 1.0, 1.0, 1e4]),
     workers=st.sampled_from([0, 0, 1, 2]),
     validations=st.sampled_from([0, 1, 1, 2, 2]),
-    every=st.one_of(
-        st.builds(Every, epochs=st.integers(1, 2)),
-        st.builds(Every, updates=st.integers(1, 4)),
-        st.builds(Every, samples=st.integers(1, 20)),
-    ),
+    every=INTERVALS,
     clip_norm=st.sampled_from([None, None, 0.05, 10.0]),
     clip_value=st.sampled_from([None, None, 0.01, 1.0]),
     nonfinite=st.sampled_from(["raise", "skip"]),
@@ -304,7 +305,7 @@ def mended(drawn: Drawn) -> Drawn:
         drawn = replace(drawn, rows=drawn.rows + 1)
     if drawn.damaged:
         drawn = replace(drawn, nonfinite="skip")
-    for name in ("", "recomputed", "schedule", "changing", "precision", "last_batch"):
+    for name in ("", "memory_format", "recomputed", "schedule", "changing", "precision", "last_batch"):
         drawn = replace(drawn, **{name: getattr(Drawn(), name)}) if name else drawn
         said = refusal(drawn)
         if said is None:

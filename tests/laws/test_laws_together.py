@@ -1,63 +1,33 @@
-"""Laws 1 to 5 over options that are drawn together: what holds for each alone holds for what a user combines.
+"""Laws 1 to 3 over options that are drawn together: what holds for each alone holds for what a user combines.
 
 ``TORCHFLOW_TOGETHER`` says how many trainings each law draws.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, assume, given, settings
+import torch
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.laws import by_hand
 from tests.laws.by_hand import ByHand
-from tests.laws.choices_drawn import EVERYTHING, TOGETHER, Drawn, refusal
+from tests.laws.choices_drawn import INTERVALS, TOGETHER, Drawn
+from tests.laws.drawn_runs import QUIET, Cut, Killed, Nosy, drawing, fitted
 from tests.laws.problems import copied, difference
-from torchflow import Callback, Result, Run
+from torchflow import Every, Result, Run, find_batch_size, find_learning_rate, summary
 from torchflow.callbacks.averaging import Averaging
 from torchflow.errors import NonFiniteError
+from torchflow.hooks import HOOKS
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:the loss grows"),  # some of the drawn runs break out, which is no matter here
-    pytest.mark.filterwarnings("ignore:(EMA|SWA) averaged nothing"),  # a run may stop before its first epoch ends
-    pytest.mark.filterwarnings("ignore:The ``compute`` method of metric"),  # nor of torchmetrics, where every update was skipped
-    pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler"),  # by hand, where the first update was skipped
-]
+pytestmark = QUIET
 
-COUNT = int(os.environ.get("TORCHFLOW_TOGETHER", "60"))
-DRAWN = settings(
-    max_examples=COUNT,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],  # what is common to the failing ones takes too long to explain
-)
 BY_HAND = TOGETHER.map(lambda drawn: replace(drawn, changing=tuple(name for name in drawn.changing if name in by_hand.CHANGING)))
-
-
-class Kept(Callback):
-    """Keeps the run, whose state ``fit`` does not return."""
-
-    run: Run[Any, Any]
-
-    def on_fit_start(self, run: Run[Any, Any], event: Any) -> None:
-        self.run = run
-
-
-def fitted(drawn: Drawn, folder: Path, **options: Any) -> tuple[Result[Any], Run[Any, Any]]:
-    """Train to the end; trainings that break out are no matter here."""
-    kept = Kept()
-    trainer = drawn.trainer(folder, more={"kept": kept}, **options)
-    try:
-        return trainer.fit(drawn.model(), **drawn.data()), kept.run
-    except NonFiniteError:
-        assume(False)
-        raise
 
 
 def left_behind(result: Result[Any], run: Run[Any, Any]) -> dict[str, Any]:
@@ -76,19 +46,108 @@ def left_behind(result: Result[Any], run: Run[Any, Any]) -> dict[str, Any]:
     )
 
 
-@DRAWN
+@drawing()
 @given(drawn=BY_HAND)
 def test_fit_equals_the_training_by_hand(drawn: Drawn) -> None:
-    """Law 1."""
+    """Law 1: parameters, buffers, optimizers, averages of weights, the losses of validations and epochs are equal to the bit."""
     try:
         expected = ByHand(drawn).train()
     except OverflowError:
-        expected = None
+        with TemporaryDirectory() as folder, pytest.raises(NonFiniteError):
+            drawn.trainer(Path(folder)).fit(drawn.model(), **drawn.data())
+        return
     with TemporaryDirectory() as folder:
-        if expected is None:
-            with pytest.raises(NonFiniteError):
-                drawn.trainer(Path(folder)).fit(drawn.model(), **drawn.data())
-            return
         result, run = fitted(drawn, Path(folder))
     assert result.progress[:4] == expected.at[:4]
     assert difference(left_behind(result, run), expected.left_behind()) is None
+
+
+def logs(folder: Path) -> dict[str, str]:
+    """The files that callbacks have written."""
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("log.*"))}
+
+
+NEVER = 10**9
+CUTS = st.lists(
+    st.builds(
+        Cut,
+        st.sampled_from([hook for hook in HOOKS if hook not in ("on_exception", "on_fit_end")]),
+        st.integers(0, 12),
+        kill=st.booleans(),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@drawing()
+@given(drawn=TOGETHER, cuts=CUTS, save=INTERVALS)
+def test_a_run_that_is_cut_and_resumed_ends_as_if_nobody_had(drawn: Drawn, cuts: list[Cut], save: Every) -> None:
+    """Law 2: the whole state, the history, the reason, and the files of the logs."""
+    with TemporaryDirectory() as undisturbed, TemporaryDirectory() as folder:
+        expected, whole = fitted(drawn, Path(undisturbed), save=save)
+        for cut in (*cuts, Cut("on_fit_start", NEVER, kill=False)):
+            started = any(Path(folder).glob("run/step-*"))  # from then on the weights that a script begins with do not matter
+            try:
+                result, run = fitted(drawn, Path(folder), save=save, more={"cut": cut}, resume=True, weights=99 if started else 0)
+            except Killed:
+                continue
+            # Two callbacks that ask for the same end: the first is heard, and it does not confirm it.
+            assume(not cut.cut or run.progress.updates < whole.progress.updates)
+        assert (result.reason, result.progress) == (expected.reason, expected.progress)
+        assert difference(copied(run.state()), copied(whole.state())) is None
+        assert difference(list(result.history.rows), list(expected.history.rows)) is None
+        assert logs(Path(folder)) == logs(Path(undisturbed))
+
+
+def looking(drawn: Drawn, looks: list[str]) -> Any:
+    """What may come before a training, and is no part of it."""
+    arguments = {**drawn.data(), "train": drawn.train()}
+    reading = {name: arguments[name] for name in ("batch_size", "last_batch", "workers")}
+
+    def look(trainer: Any, model: Any) -> None:
+        for name in looks:
+            if name == "evaluate":
+                trainer.evaluate(model, drawn.columns(5, seed=9))
+            elif name == "predict":
+                trainer.predict(model, drawn.columns(5, seed=9), batch_size=2)
+            elif name == "summary":
+                summary(model, drawn.columns(5, seed=9)[0].to(next(model.parameters()).dtype))
+            elif name == "plan":
+                assert trainer.plan(model, **arguments).updates == drawn.updates
+            elif name == "rehearse":
+                trainer.rehearse(model, **arguments)
+            elif name == "rate" and drawn.optimizer != "two":
+                find_learning_rate(trainer, model, drawn.train(), updates=10, **reading)
+            elif name == "size":
+                find_batch_size(trainer, model, drawn.train(), start=4, limit=8)
+        torch.rand(1)
+
+    return look
+
+
+def without_watchers(drawn: Drawn, result: Result[Any], run: Run[Any, Any]) -> dict[str, Any]:
+    """What a run is, apart from those that watch it."""
+    state = copied(run.state())
+    parts = {name: state.get(name) for name in ("model", "optimizers", "schedulers", "scaling", "averages", "stop", "epoch_started")}
+    callbacks = {name: state["callbacks"].get(name) for name in drawn.changing}
+    rows = [row["train/loss"] for row in result.history.rows if "train/loss" in row]
+    return {**parts, "callbacks": callbacks, "reason": result.reason, "progress": result.progress[:4], "losses": rows}
+
+
+@drawing(0.7)
+@given(
+    drawn=TOGETHER,
+    hooks=st.frozensets(st.sampled_from([hook for hook in HOOKS if hook != "on_exception"]), max_size=3),
+    looks=st.lists(st.sampled_from(["evaluate", "predict", "summary", "plan", "rehearse", "rate", "size"]), max_size=3),
+    save=st.one_of(st.none(), INTERVALS),
+)
+def test_whoever_watches_the_run_is_the_same(drawn: Drawn, hooks: frozenset[str], looks: list[str], save: Every | None) -> None:
+    """Law 3: observers, validations that nobody listens to, checkpoints, and everything that only looks, before and in between."""
+    listened_to = drawn.schedule == "plateau" or any(name.startswith("stopping") for name in drawn.changing)
+    bare = drawn if listened_to else replace(drawn, validations=0)
+    with TemporaryDirectory() as first, TemporaryDirectory() as folder:
+        expected = without_watchers(drawn, *fitted(bare, Path(first), watched=False))
+        nosy = {"nosy": Nosy(drawn, Path(folder), hooks)}
+        found = without_watchers(drawn, *fitted(drawn, Path(folder), before=looking(drawn, looks), more=nosy, save=save))
+    assert difference(found, expected) is None
