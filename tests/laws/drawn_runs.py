@@ -25,7 +25,7 @@ QUIET = [
     pytest.mark.filterwarnings("ignore:the last batch of every epoch"),  # where it is about what is refused
     pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler"),  # by hand, where the first update was skipped
 ]
-COUNT = int(os.environ.get("TORCHFLOW_TOGETHER", "60"))
+COUNT = int(os.environ.get("TORCHFLOW_TOGETHER", "100"))
 """How many trainings each law draws."""
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tests.laws import by_hand
 from tests.laws.by_hand import ByHand
-from tests.laws.choices_drawn import INTERVALS, TOGETHER, Drawn
+from tests.laws.choices_drawn import FULL, INTERVALS, SKIPPING, TOGETHER, Drawn
 from tests.laws.drawn_runs import QUIET, Cut, Killed, Nosy, drawing, fitted
 from tests.laws.problems import copied, difference
 from torchflow import Every, Result, Run, find_batch_size, find_learning_rate, summary
@@ -48,6 +48,9 @@ def left_behind(result: Result[Any], run: Run[Any, Any]) -> dict[str, Any]:
 
 @drawing()
 @given(drawn=BY_HAND)
+@example(drawn=FULL)
+@example(drawn=replace(FULL, precision="float32", size=1.0))
+@example(drawn=SKIPPING)
 def test_fit_equals_the_training_by_hand(drawn: Drawn) -> None:
     """Law 1: parameters, buffers, optimizers, averages of weights, the losses of validations and epochs are equal to the bit."""
     try:
@@ -80,7 +83,10 @@ CUTS = st.lists(
 )
 
 
-@drawing()
+@drawing(0.8)
+@example(drawn=replace(FULL, precision="float32", size=1.0), cuts=[Cut("on_gradients", 5, kill=True)], save=Every(updates=3))
+@example(drawn=FULL, cuts=[Cut("on_step_end", 4, kill=False)], save=Every(updates=2))
+@example(drawn=replace(SKIPPING, schedule="plateau"), cuts=[Cut("on_validation_end", 7, kill=True)], save=Every(samples=5))
 @given(drawn=TOGETHER, cuts=CUTS, save=INTERVALS)
 def test_a_run_that_is_cut_and_resumed_ends_as_if_nobody_had(drawn: Drawn, cuts: list[Cut], save: Every) -> None:
     """Law 2: the whole state, the history, the reason, and the files of the logs."""

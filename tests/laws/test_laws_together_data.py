@@ -170,3 +170,37 @@ def test_what_does_not_go_together_is_refused_and_nothing_else(drawn: Drawn, com
     assert (said is None) == (expected == []), (said, expected)
     if said is not None:
         assert any(re.search(pattern, said) for pattern in expected), (said, expected)
+
+
+COMPILED = EVERYTHING.map(
+    lambda drawn: replace(
+        drawn,
+        network="plain",  # dropout of compiled code draws other numbers
+        step="plain" if drawn.step == "mixing" else drawn.step,
+        precision="float64",
+        recomputed=None,
+        damaged=False,
+        size=1.0,
+        schedule="none" if drawn.schedule.startswith("plateau") else drawn.schedule,
+        changing=tuple(name for name in drawn.changing if name in ("swa of epochs", "freeze")),
+        watching=tuple(name for name in drawn.watching if name not in ("norm", "average", "speed")),
+        every=Every(epochs=1),
+    )
+)
+
+
+@drawing(0.2)
+@given(drawn=COMPILED, compile=st.sampled_from([True, Updates(2), Updates(3)]))
+def test_compiled_updates_train_what_the_loop_trains(drawn: Drawn, compile: Any) -> None:
+    """To rounding; the captured graphs are interpreted, so nobody waits for the compiler."""
+    if refusal(drawn) is not None:
+        drawn = replace(drawn, schedule="none", last_batch="keep")
+    with TemporaryDirectory() as first, TemporaryDirectory() as second:
+        expected, _ = fitted(drawn, Path(first))
+        with interpreting():
+            found, _ = fitted(replace(drawn, compile=compile), Path(second))
+    assert found.progress == expected.progress
+    for one, other in zip(found.model.state_dict().values(), expected.model.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-9)
+    for row, wanted in zip(found.history.rows, expected.history.rows, strict=True):
+        assert row == pytest.approx(wanted, rel=1e-6, abs=1e-9, nan_ok=True)
