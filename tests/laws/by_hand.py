@@ -35,7 +35,7 @@ class ByHand:
         if drawn.precision == "float64":
             self.model.double()
         if drawn.memory_format == "channels_last":
-            self.model.to(memory_format=torch.channels_last)
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch does not annotate it
         recipes = RECIPES[drawn.optimizer]
         recipes = recipes if isinstance(recipes, dict) else {"main": recipes}
         self.optimizers: dict[str, Any] = {name: recipe(self.model) for name, recipe in recipes.items()}
@@ -43,10 +43,10 @@ class ByHand:
         self.scaler = torch.amp.GradScaler("cpu", enabled=drawn.precision == "fp16")
         self.forward = ForwardStream(self.keys, drawn.accumulate)
         averages = {
-            "ema": get_ema_multi_avg_fn(0.8),  # type: ignore[no-untyped-call]
-            "ema of samples": get_ema_multi_avg_fn(0.6),  # type: ignore[no-untyped-call]
+            "ema": get_ema_multi_avg_fn(0.8),
+            "ema of samples": get_ema_multi_avg_fn(0.6),
             # A number: torch's own counter is a tensor, whose 1 / 3 has the precision of float32 in a model of float64, too.
-            "swa of epochs": lambda averages, weights, n: get_swa_multi_avg_fn()(averages, weights, int(n)),  # type: ignore[no-untyped-call]
+            "swa of epochs": lambda averages, weights, n: get_swa_multi_avg_fn()(averages, weights, int(n)),
         }
         self.averages = {
             name: AveragedModel(self.model, multi_avg_fn=averages[name], use_buffers=name == "ema of samples")
@@ -60,16 +60,19 @@ class ByHand:
         self.epochs: list[float] = []
 
     def left_behind(self) -> dict[str, Any]:
-        return copied(
+        left: dict[str, Any] = copied(
             {
                 "model": self.model.state_dict(),
                 "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
                 "scaler": self.scaler.state_dict(),
-                "averages": {name: average.module.state_dict() for name, average in self.averages.items() if average.n_averaged > 0},
+                "averages": {
+                    name: average.module.state_dict() for name, average in self.averages.items() if average.n_averaged > 0
+                },
                 "validations": self.validations,
                 "epochs": self.epochs,
             }
         )
+        return left
 
     def scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
         total, rates = self.drawn.updates, [group["lr"] for group in optimizer.param_groups]
@@ -81,9 +84,9 @@ class ByHand:
             return OneCycleLR(optimizer, rates, total_steps=total, pct_start=0.3, cycle_momentum=False)
         if kind.startswith("plateau"):
             return ReduceLROnPlateau(optimizer, patience=0)
-        return {"none": lambda _: None, "by epochs": lambda o: StepLR(o, 1, 0.5), "by updates": lambda o: CosineAnnealingLR(o, 7)}[kind](
-            optimizer
-        )
+        if kind == "by epochs":
+            return StepLR(optimizer, 1, 0.5)
+        return CosineAnnealingLR(optimizer, 7) if kind == "by updates" else None
 
     def move_rates(self, *kinds: str, value: float | None = None) -> None:
         for scheduler in self.schedulers:
@@ -175,7 +178,7 @@ class ByHand:
         for shard, batch in enumerate(window):
             seed_globals(self.forward(self.at.updates, shard))
             loss, count = self.loss(self.model, batch)
-            self.scaler.scale(loss if len(window) == 1 else loss * count).backward()  # type: ignore[no-untyped-call]
+            self.scaler.scale(loss if len(window) == 1 else loss * count).backward()
             parts.append((loss.detach(), count))
         if len(window) > 1:
             for parameter in self.trained():

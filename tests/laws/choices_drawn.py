@@ -1,18 +1,16 @@
-"""Whole configurations: the choices of a training, drawn together. What does not go together, the library itself refuses."""
+"""A training with everything that a user may choose, under names that can be drawn."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 import torchmetrics
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau, StepLR
 
@@ -45,7 +43,6 @@ from torchflow import (
     warm_up_cosine,
 )
 from torchflow.data import Dataset
-from torchflow.errors import ArgumentValueError
 
 RECIPES: dict[str, Any] = {
     **{name: OPTIMIZERS[name] for name in ("SGD", "momentum", "Adam", "AdamW", "RMSprop", "Adam fused", "L-BFGS")},
@@ -84,11 +81,12 @@ WATCHING: dict[str, Callable[[Path, Drawn], Callback]] = {
     "norm": lambda folder, drawn: GradientNorm(drawn.every),
     "speed": lambda folder, drawn: Throughput(drawn.every, peak_flops=1e9),
     "timer": lambda folder, drawn: Timer(),
-    "sample": lambda folder, drawn: Sample(drawn.columns(3, 7), lambda made, progress: made.add_(1.0), every=drawn.every, batch_size=2),
+    "sample": lambda folder, drawn: Sample(drawn.columns(3, 7), lambda made, _: made.add_(1.0), every=drawn.every, batch_size=2),
     "csv": lambda folder, drawn: CSVLog(folder / "log.csv"),
     "lines": lambda folder, drawn: JSONLines(folder / "log.jsonl", every=None if drawn.every.epochs else drawn.every),
     "notify": lambda folder, drawn: Notify(lambda text: None, at=["start", "validation", "epoch", "end"]),
 }
+
 
 class Drawing(nn.Module):
     """Draws from NumPy's global generator in every forward pass of a training."""
@@ -168,7 +166,7 @@ class Drawn:
         parts: dict[str, list[nn.Module]] = {
             "plain": [nn.Linear(18, 5), nn.Tanh(), nn.Linear(5, 1)],
             "noisy": [nn.Linear(18, 5), nn.Sequential(nn.BatchNorm1d(5), *noise), nn.Linear(5, 1)],
-            "image": [nn.Conv2d(2, 4, 2), nn.Sequential(nn.BatchNorm2d(4), *noise, Drawing(), nn.Flatten()), nn.Linear(16, 1)],
+            "image": [nn.Conv2d(2, 4, 2), nn.Sequential(Drawing(), nn.BatchNorm2d(4), *noise, nn.Flatten()), nn.Linear(16, 1)],
         }
         return with_weights(nn.Sequential(OrderedDict(zip(("body", "middle", "head"), parts[self.network], strict=True))), seed)
 
@@ -197,7 +195,9 @@ class Drawn:
             "epochs": self.epochs,
         }
 
-    def trainer(self, folder: Path, *, watched: bool = True, more: dict[str, Callback] | None = None, save: Any = None) -> Trainer[Any, Any]:
+    def trainer(
+        self, folder: Path, *, watched: bool = True, more: dict[str, Callback] | None = None, save: Any = None
+    ) -> Trainer[Any, Any]:
         """A trainer whose callbacks write to a folder; with ``save`` it keeps checkpoints there at that interval."""
         callbacks = {name: CHANGING[name]() for name in self.changing}
         if watched:
@@ -239,100 +239,3 @@ class Drawn:
     def lonely(self) -> bool:
         """Whether batch normalisation would meet a batch of one sample, which the library warns of and torch refuses."""
         return self.network != "plain" and self.last_batch == "keep" and self.rows % self.batch_size == 1
-
-
-class Begun(BaseException):
-    """Nothing was refused: the run has begun."""
-
-
-class Begin(Callback):
-    """Ends a run before its first update."""
-
-    def on_fit_start(self, run: Any, event: Any) -> None:
-        raise Begun
-
-
-def refusal(drawn: Drawn) -> str | None:
-    """Ask the library whether these choices go together: return what it says against them, before the run begins."""
-    with TemporaryDirectory() as folder:
-        try:
-            drawn.trainer(Path(folder), more={"begin": Begin()}).fit(drawn.model(), **drawn.data())
-        except ArgumentValueError as error:
-            return str(error)
-        except Begun:
-            return None
-    raise AssertionError("a run ended before it began")
-
-
-def some(names: Any, most: int) -> Any:
-    return st.lists(st.sampled_from(sorted(names)), unique=True, max_size=most).map(tuple)
-
-
-INTERVALS = st.one_of(
-    st.builds(Every, epochs=st.integers(1, 2)),
-    st.builds(Every, updates=st.integers(1, 4)),
-    st.builds(Every, samples=st.integers(1, 20)),
-)
-EVERYTHING = st.builds(
-    Drawn,
-    network=st.sampled_from(["plain", "noisy", "image"]),
-    step=st.sampled_from(["plain", "functions", "objects", "weighted", "mixing"]),
-    optimizer=st.sampled_from(sorted(RECIPES)),
-    schedule=st.sampled_from(sorted(SCHEDULES)),
-    changing=some(CHANGING, 3),
-    watching=some(WATCHING, 4),
-    rows=st.integers(5, 22),
-    batch_size=st.integers(2, 7),
-    accumulate=st.integers(1, 3),
-    epochs=st.integers(1, 3),
-    last_batch=st.sampled_from(["keep", "keep", "drop", "pad"]),
-    random=st.booleans(),
-    damaged=st.sampled_from([False, False, True]),
-    size=st.sampled_from([1.0, 1.0, 1.0, 1e4]),
-    workers=st.sampled_from([0, 0, 1, 2]),
-    validations=st.sampled_from([0, 1, 1, 2, 2]),
-    every=INTERVALS,
-    clip_norm=st.sampled_from([None, None, 0.05, 10.0]),
-    clip_value=st.sampled_from([None, None, 0.01, 1.0]),
-    nonfinite=st.sampled_from(["raise", "skip"]),
-    precision=st.sampled_from(["float32", "float32", "bf16", "fp16", "float64"]),
-    matmul_precision=st.sampled_from([None, None, "highest", "high", "medium"]),
-    recomputed=st.sampled_from([None, None, "middle", "body"]),
-    memory_format=st.sampled_from([None, "channels_last"]),
-    deterministic=st.sampled_from([None, True, False]),
-    background=st.booleans(),
-    seed=st.integers(0, 2**63 - 1),
-)
-"""All that can be written down, whether it goes together or not; but for compiled updates, which have cases of their own."""
-
-
-def mended(drawn: Drawn) -> Drawn:
-    """Leave one choice after the other out until the library refuses nothing, and no sample ends the run by what it is."""
-    if drawn.lonely:
-        drawn = replace(drawn, rows=drawn.rows + 1)
-    if drawn.damaged:
-        drawn = replace(drawn, nonfinite="skip")
-    for name in ("", "memory_format", "recomputed", "schedule", "changing", "precision", "last_batch"):
-        drawn = replace(drawn, **{name: getattr(Drawn(), name)}) if name else drawn
-        said = refusal(drawn)
-        if said is None:
-            return drawn
-    raise AssertionError(f"refused, whatever is left out: {said}")
-
-
-TOGETHER = EVERYTHING.map(mended)
-"""What goes together, by the library's own rules."""
-
-FULL = Drawn(
-    network="image", step="functions", optimizer="Adam fused", schedule="warm up", changing=("ema", "unfreeze of epochs"),
-    watching=("average", "norm", "csv", "lines", "sum"), rows=20, batch_size=3, accumulate=2, epochs=2, last_batch="pad", random=True,
-    workers=1, validations=2, every=Every(updates=2), clip_norm=0.05, clip_value=0.02, nonfinite="skip", precision="fp16",
-    recomputed="middle", memory_format="channels_last", size=1e4, seed=3,
-)  # fmt: skip
-"""One training with most of what there is; its first updates overflow."""
-SKIPPING = Drawn(
-    network="noisy", step="mixing", optimizer="two", schedule="by updates", changing=("stopping", "ema of samples", "freeze biases"),
-    rows=20, batch_size=4, epochs=3, damaged=True, validations=1, every=Every(samples=9), nonfinite="skip", clip_value=1.0,
-    precision="bf16", recomputed="body", seed=5,
-)  # fmt: skip
-"""One training of which every epoch has an update that is skipped."""

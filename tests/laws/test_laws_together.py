@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from tests.laws import by_hand
 from tests.laws.by_hand import ByHand
-from tests.laws.choices_drawn import FULL, INTERVALS, SKIPPING, TOGETHER, Drawn
+from tests.laws.choices_drawn import Drawn
+from tests.laws.drawing_choices import FULL, INTERVALS, SKIPPING, TOGETHER
 from tests.laws.drawn_runs import QUIET, Cut, Killed, Nosy, drawing, fitted
 from tests.laws.problems import copied, difference
 from torchflow import Every, Result, Run, find_batch_size, find_learning_rate, summary
@@ -34,7 +35,7 @@ def left_behind(result: Result[Any], run: Run[Any, Any]) -> dict[str, Any]:
     """What a training by hand leaves behind as well."""
     averages = {name: callback for name, callback in run.callbacks.items() if isinstance(callback, Averaging) and callback.count}
     validated = [row for row in result.history.rows if "valid/loss" in row]
-    return copied(
+    left: dict[str, Any] = copied(
         {
             "model": result.model.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in run.optimizers.items()},
@@ -44,15 +45,23 @@ def left_behind(result: Result[Any], run: Run[Any, Any]) -> dict[str, Any]:
             "epochs": [row["train/loss"] for row in result.history.rows if "train/loss" in row],
         }
     )
+    return left
 
 
 @drawing()
 @given(drawn=BY_HAND)
 @example(drawn=FULL)
 @example(drawn=replace(FULL, precision="float32", size=1.0))
+@example(drawn=replace(FULL, clip_norm=None))
 @example(drawn=SKIPPING)
+@example(drawn=replace(SKIPPING, changing=("stopping", "ema of samples", "unfreeze of epochs")))
 def test_fit_equals_the_training_by_hand(drawn: Drawn) -> None:
-    """Law 1: parameters, buffers, optimizers, averages of weights, the losses of validations and epochs are equal to the bit."""
+    """Law 1: parameters, buffers, optimizers, averages of weights, the losses of validations and epochs are equal to the bit.
+
+    Seen to fail when gradients are clipped before they are unscaled, or by value before norm; when a schedule steps after a skipped
+    update; when recomputed modules draw anew, from torch or from NumPy, or update their statistics twice; when the weights are not put
+    back after the validation of an average; when the statistics of a frozen part move; and when infinite gradients are not looked for.
+    """
     try:
         expected = ByHand(drawn).train()
     except OverflowError:
@@ -67,7 +76,7 @@ def test_fit_equals_the_training_by_hand(drawn: Drawn) -> None:
 
 def logs(folder: Path) -> dict[str, str]:
     """The files that callbacks have written."""
-    return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("log.*")) if path.suffix != ".1"}
+    return {name: (folder / name).read_text(encoding="utf-8") for name in ("log.csv", "log.jsonl") if (folder / name).exists()}
 
 
 NEVER = 10**9
@@ -84,12 +93,16 @@ CUTS = st.lists(
 
 
 @drawing(0.8)
-@example(drawn=replace(FULL, precision="float32", size=1.0), cuts=[Cut("on_gradients", 5, kill=True)], save=Every(updates=3))
+@example(drawn=replace(FULL, precision="float32", size=1.0), cuts=[Cut("on_gradients", 7, kill=True)], save=Every(updates=3))
 @example(drawn=FULL, cuts=[Cut("on_step_end", 4, kill=False)], save=Every(updates=2))
 @example(drawn=replace(SKIPPING, schedule="plateau"), cuts=[Cut("on_validation_end", 7, kill=True)], save=Every(samples=5))
 @given(drawn=TOGETHER, cuts=CUTS, save=INTERVALS)
 def test_a_run_that_is_cut_and_resumed_ends_as_if_nobody_had(drawn: Drawn, cuts: list[Cut], save: Every) -> None:
-    """Law 2: the whole state, the history, the reason, and the files of the logs."""
+    """Law 2: the whole state, the history, the reason, and the files of the logs.
+
+    Seen to fail when an average of weights, the best weights, the factor of the losses or the progress before the last update are left
+    out of the state; when a fused optimizer is given moments that lie otherwise than its parameters; and when a log is not cut back.
+    """
     with TemporaryDirectory() as undisturbed, TemporaryDirectory() as folder:
         expected, whole = fitted(drawn, Path(undisturbed), save=save)
         for cut in (*cuts, Cut("on_fit_start", NEVER, kill=False)):
@@ -135,7 +148,9 @@ def looking(drawn: Drawn, looks: list[str]) -> Any:
 def without_watchers(drawn: Drawn, result: Result[Any], run: Run[Any, Any]) -> dict[str, Any]:
     """What a run is, apart from those that watch it."""
     state = copied(run.state())
-    parts = {name: state.get(name) for name in ("model", "optimizers", "schedulers", "scaling", "averages", "stop", "epoch_started")}
+    parts = {
+        name: state.get(name) for name in ("model", "optimizers", "schedulers", "scaling", "averages", "stop", "epoch_started")
+    }
     callbacks = {name: state["callbacks"].get(name) for name in drawn.changing}
     rows = [row["train/loss"] for row in result.history.rows if "train/loss" in row]
     return {**parts, "callbacks": callbacks, "reason": result.reason, "progress": result.progress[:4], "losses": rows}
@@ -149,7 +164,11 @@ def without_watchers(drawn: Drawn, result: Result[Any], run: Run[Any, Any]) -> d
     save=st.one_of(st.none(), INTERVALS),
 )
 def test_whoever_watches_the_run_is_the_same(drawn: Drawn, hooks: frozenset[str], looks: list[str], save: Every | None) -> None:
-    """Law 3: observers, validations that nobody listens to, checkpoints, and everything that only looks, before and in between."""
+    """Law 3: observers, validations that nobody listens to, checkpoints, and everything that only looks, before and in between.
+
+    Seen to fail when evaluation leaves modules in evaluation mode, when a trial trains the model itself, when an average that nobody
+    asked for is the model, and when a validation pass goes through the running sums of the training.
+    """
     listened_to = drawn.schedule == "plateau" or any(name.startswith("stopping") for name in drawn.changing)
     bare = drawn if listened_to else replace(drawn, validations=0)
     with TemporaryDirectory() as first, TemporaryDirectory() as folder:
