@@ -96,12 +96,17 @@ CUTS = st.lists(
 @example(drawn=replace(FULL, precision="float32", size=1.0), cuts=[Cut("on_gradients", 7, kill=True)], save=Every(updates=3))
 @example(drawn=FULL, cuts=[Cut("on_step_end", 4, kill=False)], save=Every(updates=2))
 @example(drawn=replace(SKIPPING, schedule="plateau"), cuts=[Cut("on_validation_end", 7, kill=True)], save=Every(samples=5))
+@example(
+    drawn=Drawn("noisy", "mixing", schedule="plateau", changing=("ema",), rows=20, epochs=3, every=Every(updates=2)),
+    cuts=[Cut("on_gradients", 3, kill=True), Cut("on_gradients", 8, kill=True)],
+    save=Every(updates=1),
+)
 @given(drawn=TOGETHER, cuts=CUTS, save=INTERVALS)
 def test_a_run_that_is_cut_and_resumed_ends_as_if_nobody_had(drawn: Drawn, cuts: list[Cut], save: Every) -> None:
     """Law 2: the whole state, the history, the reason, and the files of the logs.
 
-    Seen to fail when an average of weights, the best weights, the factor of the losses or the progress before the last update are left
-    out of the state; when a fused optimizer is given moments that lie otherwise than its parameters; and when a log is not cut back.
+    Seen to fail when an average of weights, the best weights, the factor of the losses, the best value of a plateau or the progress before
+    the last update are left out of the state; when a fused optimizer is given moments that lie otherwise than its parameters; and when a log is not cut back.
     """
     with TemporaryDirectory() as undisturbed, TemporaryDirectory() as folder:
         expected, whole = fitted(drawn, Path(undisturbed), save=save)
