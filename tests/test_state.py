@@ -130,6 +130,32 @@ def test_an_optimizers_state_goes_round_through_the_state_language(name: str) ->
     assert dict(flat(optimizer_state(two, second))) == dict(flat(optimizer_state(one, first)))
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_what_an_optimizer_keeps_for_a_parameter_lies_as_the_parameter_does(fused: bool) -> None:
+    """Seen to fail for strides that a file has lost: a fused step takes the moments of other elements, and says nothing."""
+    torch.manual_seed(0)
+    first = nn.Conv2d(2, 3, 2)
+    first.weight.data = first.weight.data.to(memory_format=torch.channels_last)
+    one = torch.optim.Adam(first.parameters(), lr=0.1, fused=fused)
+    second = copy.deepcopy(first)
+    two = torch.optim.Adam(second.parameters(), lr=0.1, fused=fused)
+    x = torch.randn(4, 2, 3, 3).to(memory_format=torch.channels_last)
+
+    def step(model: nn.Module, optimizer: Optimizer) -> None:
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+
+    step(first, one)
+    encoded = encode({"o": optimizer_state(one, first)})
+    second.load_state_dict(first.state_dict())
+    load_optimizer_state(two, second, decode(encoded.text, encoded.tensors, "here")["o"])
+    assert two.state[second.weight]["exp_avg"].stride() == second.weight.stride()
+    step(first, one)
+    step(second, two)
+    assert torch.equal(first.weight, second.weight)
+
+
 def test_an_optimizers_state_is_keyed_by_names_and_frozen_parameters_have_none() -> None:
     model = Tied()
     optimizer = torch.optim.Adam(model.parameters())

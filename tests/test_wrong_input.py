@@ -364,6 +364,14 @@ FIT: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         ArgumentValueError,
         r"L-BFGS evaluates the loss itself and cannot share an update",
     ),
+    "L-BFGS in another layout": (
+        {
+            "trainer": {"optimizer": LBFGS, "memory_format": "channels_last"},
+            "model": nn.Sequential(nn.Conv2d(2, 3, 2), nn.Flatten()),
+        },
+        ArgumentValueError,
+        r"L-BFGS takes every gradient as one row, and a parameter of shape \(3, 2, 2, 2\) does not lie .* Leave memory_format out",
+    ),
     "scheduler recipe of none": (
         {"trainer": {"scheduler": lambda opt: None}},
         ArgumentTypeError,

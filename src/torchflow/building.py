@@ -16,7 +16,7 @@ from torchflow.data.reading import Reading
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.events import Plan
 from torchflow.hooks import HOOKS, Callback
-from torchflow.optimizer_steps import needs_closure
+from torchflow.optimizer_steps import refuse_unfit_for_closures
 from torchflow.randomness import Keys, preserved, seed_globals
 from torchflow.schedule import Schedule, Scheduling, build
 from torchflow.state import parameter_names
@@ -140,17 +140,14 @@ def refuse_clashes(optimizers: Mapping[str, Optimizer], custom_update: object, c
     """Refuse optimizers that cannot share an update, or make one as it was chosen, unless the user makes the update.
 
     Raises:
-        ArgumentValueError: L-BFGS stands beside another one, works in fp16 or would begin again; or two optimizers hold one parameter.
+        ArgumentValueError: L-BFGS stands beside another one, works in fp16 or on parameters in channels_last, or would begin again; or
+            two optimizers hold one parameter.
     """
     if custom_update is not None:
         return
-    closures = any(map(needs_closure, optimizers.values()))
-    if closures:
+    if any(map(needs_closure, optimizers.values())):
         refuse_closure(choices)
-    if len(optimizers) > 1 and closures:
-        raise ArgumentValueError(
-            "L-BFGS evaluates the loss itself and cannot share an update with other optimizers. Pass update=..."
-        )
+        refuse_unfit_for_closures(optimizers)
     held: dict[Tensor, str] = {}
     for name, optimizer in optimizers.items():
         for parameter in (p for group in optimizer.param_groups for p in group["params"]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, cast
 
@@ -10,10 +10,33 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from torchflow.errors import ArgumentValueError
+
 
 def needs_closure(optimizer: Optimizer) -> bool:
     """Say whether an optimizer evaluates the loss itself, several times a step, as L-BFGS does."""
     return isinstance(optimizer, torch.optim.LBFGS)
+
+
+def refuse_unfit_for_closures(optimizers: Mapping[str, Optimizer]) -> None:
+    """Refuse what L-BFGS cannot work with, where one of the optimizers is it.
+
+    Raises:
+        ArgumentValueError: It stands beside another one, or holds a parameter in channels_last.
+    """
+    closing = [optimizer for optimizer in optimizers.values() if needs_closure(optimizer)]
+    if not closing:
+        return
+    if len(optimizers) > 1:
+        raise ArgumentValueError(
+            "L-BFGS evaluates the loss itself and cannot share an update with other optimizers. Pass update=..."
+        )
+    for parameter in (p for group in closing[0].param_groups for p in group["params"]):
+        if not parameter.is_contiguous():
+            raise ArgumentValueError(
+                f"L-BFGS takes every gradient as one row, and a parameter of shape {tuple(parameter.shape)} does not lie in its own order: "
+                "memory_format='channels_last' lays weights of convolutions out otherwise. Leave memory_format out, or pass another optimizer."
+            )
 
 
 def optimizer_step(optimizer: Optimizer, closure: Callable[[], Tensor] | None = None) -> None:

@@ -45,7 +45,10 @@ from torchflow import (
 from torchflow.data import Dataset
 from torchflow.trainer import blueprint_of, trainer_of
 
-pytestmark = pytest.mark.filterwarnings("ignore:the loss grows")  # some of the drawn runs break out, which is no matter here
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:the loss grows"),  # some of the drawn runs break out, which is no matter here
+    pytest.mark.filterwarnings("ignore:(EMA|SWA) averaged nothing"),  # a run may stop before its first epoch ends
+]
 
 
 def jittered(sample: tuple[Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -77,8 +80,6 @@ SCHEDULES: dict[str, Any] = {
     "plateau on train": Schedule(lambda optimizer, plan: ReduceLROnPlateau(optimizer, patience=0), metric="train/loss"),
 }
 
-
-pytestmark = pytest.mark.filterwarnings("ignore:(EMA|SWA) averaged nothing")  # a run may stop before its first epoch ends
 
 CHANGING: dict[str, Callable[[], list[Callback]]] = {
     "nothing": list,
