@@ -120,7 +120,7 @@ class Run(Generic[M, B]):
 
     @property
     def microbatch(self) -> int | None:
-        """The most samples that go through the step at once: as was chosen, or as ``"auto"`` has found; None for whole batches."""
+        """The most samples that go through the step at once, as was chosen or as ``"auto"`` has found; None for whole batches."""
         return None if self.microbatches is None else self.microbatches.size
 
     def generator(self, name: str) -> torch.Generator:

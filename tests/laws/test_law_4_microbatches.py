@@ -107,7 +107,7 @@ def test_pieces_whose_targets_are_all_ignored_have_no_share(
 ) -> None:
     """The mean over no target is NaN; that of the whole batch is not.
 
-    Seen to fail when a piece without a count goes backward, or is averaged.
+    Seen to fail when a piece without a count is averaged.
     """
     rows = sum(sizes)
     x, targets = numbers((rows, 3), seed, F64), (numbers((rows,), seed + 1).abs() * 10).long() % 4
@@ -137,7 +137,7 @@ def test_pieces_of_a_size_are_accumulated_batches_of_that_size(
 ) -> None:
     """To the bit, with every optimizer, L-BFGS's closures included: the same samples meet in the same sums.
 
-    Seen to fail when pieces are views of the batch, and when the total is not the sum of the counts.
+    Seen to fail when the total is not the sum of the counts.
     """
     columns = table(size * pieces * batches, 2, seed)
 
