@@ -16,7 +16,7 @@ from torchflow.data.reading import Reading
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.events import Plan
 from torchflow.hooks import HOOKS, Callback
-from torchflow.optimizer_steps import refuse_unfit_for_closures
+from torchflow.optimizer_steps import needs_closure, refuse_unfit_for_closures
 from torchflow.randomness import Keys, preserved, seed_globals
 from torchflow.schedule import Schedule, Scheduling, build
 from torchflow.state import parameter_names

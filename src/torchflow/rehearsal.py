@@ -9,11 +9,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
-
-import torch
-from torch import Tensor
 
 from torchflow.blueprint import Blueprint
 from torchflow.callbacks.checkpoints import Checkpoints
@@ -28,8 +26,8 @@ from torchflow.loop import events
 from torchflow.options import FitOptions, refuse_unknown
 from torchflow.run import Run
 from torchflow.saving import Resume
+from torchflow.state import first_difference, kept_leaves
 from torchflow.text_table import counted, in_bytes, in_seconds
-from torchflow.tree import leaves_with_paths
 from torchflow.trials import trial_of_fit
 
 Trial: TypeAlias = Callable[[], AbstractContextManager[tuple[Run[Any, Any], Limits]]]
@@ -91,10 +89,7 @@ def rehearse(blueprint: Blueprint[Any, Any], model: Any, train: Any, options: Ma
     refuse_unknown("rehearse", options, FitOptions)
     acts: list[Act] = []
     checkpoints = blueprint.checkpoints
-
-    def trial() -> AbstractContextManager[tuple[Run[Any, Any], Limits]]:
-        return trial_of_fit("rehearse", blueprint, model, train, options)
-
+    trial = partial(trial_of_fit, "rehearse", blueprint, model, train, options)
     with tempfile.TemporaryDirectory(prefix="torchflow-rehearsal-") as folder:
         stage = _Stage(acts, trial, checkpoints, Path(folder) / "run")
         state = stage.train()
@@ -118,7 +113,7 @@ class _Noted:
     def finish(self, run: Run[Any, Any]) -> None:
         """Publish the state at the end."""
         self._rules.finish(run)
-        self.last = _kept(run.state())
+        self.last = kept_leaves(run.state())
 
 
 class _Stage:
@@ -170,7 +165,7 @@ class _Stage:
         """Load the last checkpoint into a fresh run, which must be in the state of the first one."""
         with self._trial() as (run, _), self._act("loading it into a fresh run") as say:
             self._saved_by(run, Resume()).close()
-            different = _difference(state, _kept(run.state()))
+            different = first_difference(state, kept_leaves(run.state()))
             if different is not None:
                 raise CheckpointError(
                     f"{different} is not what was saved once a fresh run has loaded it. What state() returns and load_state() takes must be "
@@ -233,21 +228,3 @@ class _Stage:
         except Exception as raised:
             error = raised
         self._acts.append(Act(name, time.perf_counter() - began, ", ".join(said), error))
-
-
-def _kept(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the leaves of a state by their path, so that nobody changes them."""
-    return {path: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf for path, leaf in leaves_with_paths(state)}
-
-
-def _difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
-    """Return the path of the first leaf that differs by as much as a bit."""
-    for path in one | other:
-        first, second = one.get(path), other.get(path)
-        if isinstance(first, Tensor) and isinstance(second, Tensor):
-            same = first.dtype == second.dtype and torch.equal(first.nan_to_num(), second.nan_to_num())
-        else:
-            same = path in one and path in other and repr(first) == repr(second)  # a NaN is equal to itself
-        if not same:
-            return path
-    return None

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from torchflow.errors import StateError
 from torchflow.names import plain_name
+from torchflow.tree import leaves_with_paths
 from torchflow.types import State
 
 
@@ -111,3 +112,21 @@ def hyperparameters(optimizer: Optimizer, model: nn.Module) -> list[State]:
 
 _MOVING = ("params", "initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "foreach", "fused")
 """Group entries that are no choice of the mathematics: filled in by schedulers, or how a step is computed."""
+
+
+def kept_leaves(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the leaves of a state by their path, so that nobody changes them."""
+    return {path: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf for path, leaf in leaves_with_paths(state)}
+
+
+def first_difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
+    """Return the path of the first leaf that differs by as much as a bit."""
+    for path in one | other:
+        first, second = one.get(path), other.get(path)
+        if isinstance(first, Tensor) and isinstance(second, Tensor):
+            same = first.dtype == second.dtype and torch.equal(first.nan_to_num(), second.nan_to_num())
+        else:
+            same = path in one and path in other and repr(first) == repr(second)  # a NaN is equal to itself
+        if not same:
+            return path
+    return None
