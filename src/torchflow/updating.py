@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +20,7 @@ from torchflow.run import Run
 from torchflow.step import Outputs, checked_loss
 from torchflow.tree import samples_in
 from torchflow.types import B, M
-from torchflow.weighted_mean import Weighed
+from torchflow.weighted_mean import MetricMeans
 
 
 class Counted(NamedTuple):
@@ -44,34 +44,6 @@ class NotFinite(Exception):  # noqa: N818  (a signal between two functions of th
         self.parts = parts
         self.stepped: tuple[str, ...] = ()  # of several steps, those that had been taken by then
         self.overflow = False  # of float16, where a smaller factor of the loss may help
-
-
-class MetricMeans(Mapping[str, Tensor]):
-    """The means of an update's metrics over its samples, shape (); each is made when somebody asks for it."""
-
-    __slots__ = ("_parts",)
-
-    def __init__(self, parts: Sequence[tuple[Mapping[str, Tensor | tuple[Any, ...]], int | Tensor]]) -> None:
-        self._parts = parts
-
-    def __getitem__(self, name: str) -> Tensor:
-        found = [(metrics.get(name), weight) for metrics, weight in self._parts]
-        weighed = [value if isinstance(value, Weighed) else (value, weight) for value, weight in found]
-        gathered = [(value, weight) for value, weight in weighed if isinstance(value, Tensor)]
-        if not gathered:
-            raise KeyError(name)
-        sums = [(value.sum(), len(value)) if value.ndim else (value * weight, weight) for value, weight in gathered]
-        return torch.stack([total for total, _ in sums]).sum() / sum(weight for _, weight in sums)
-
-    def __iter__(self) -> Iterator[str]:
-        names = (name for metrics, _ in self._parts for name, value in metrics.items() if isinstance(value, (Tensor, Weighed)))
-        return iter(dict.fromkeys(names))
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
 
 
 def forward(run: Run[M, B], batch: B, shard: int | None) -> tuple[Counted, Tensor]:

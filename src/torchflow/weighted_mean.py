@@ -1,9 +1,9 @@
-"""One weighted mean over an epoch, exact whatever the cut into batches."""
+"""Weighted means: of one value over an epoch, exact whatever the cut into batches, and of an update's metrics."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -114,6 +114,34 @@ class WeightedMean:
     def _exact(self, count: int | Tensor) -> int | Tensor:
         """Return a count in which a whole epoch can be summed: sums of class weights are float32, which has 24 bits."""
         return count.type(self._kind) if isinstance(count, Tensor) and count.is_floating_point() else count
+
+
+class MetricMeans(Mapping[str, Tensor]):
+    """The means of an update's metrics over its samples, shape (); each is made when somebody asks for it."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, parts: Sequence[tuple[Mapping[str, Tensor | tuple[Any, ...]], int | Tensor]]) -> None:
+        self._parts = parts
+
+    def __getitem__(self, name: str) -> Tensor:
+        found = [(metrics.get(name), weight) for metrics, weight in self._parts]
+        weighed = [value if isinstance(value, Weighed) else (value, weight) for value, weight in found]
+        gathered = [(value, weight) for value, weight in weighed if isinstance(value, Tensor)]
+        if not gathered:
+            raise KeyError(name)
+        sums = [(value.sum(), len(value)) if value.ndim else (value * weight, weight) for value, weight in gathered]
+        return torch.stack([total for total, _ in sums]).sum() / sum(weight for _, weight in sums)
+
+    def __iter__(self) -> Iterator[str]:
+        names = (name for metrics, _ in self._parts for name, value in metrics.items() if isinstance(value, (Tensor, Weighed)))
+        return iter(dict.fromkeys(names))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 def exact_dtype(device: torch.device) -> torch.dtype:
