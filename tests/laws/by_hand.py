@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -175,15 +176,24 @@ class ByHand:
     def gradients(self, window: list[Any]) -> list[tuple[Tensor, Any]]:
         self.model.zero_grad()
         parts = []
-        for shard, batch in enumerate(window):
+        cut = [self.pieces(batch) for batch in window]
+        whole = sum(map(len, cut)) == 1
+        for shard, pieces in enumerate(cut):
             seed_globals(self.forward(self.at.updates, shard))
-            loss, count = self.loss(self.model, batch)
-            self.scaler.scale(loss if len(window) == 1 else loss * count).backward()
-            parts.append((loss.detach(), count))
-        if len(window) > 1:
+            for piece in pieces:
+                loss, count = self.loss(self.model, piece)
+                self.scaler.scale(loss if whole else loss * count).backward()
+                parts.append((loss.detach(), count))
+        if not whole:
             for parameter in self.trained():
                 parameter.grad /= sum(count for _, count in parts)
         return parts
+
+    def pieces(self, batch: Any) -> list[Any]:
+        """The batch in as few parts as are small enough, whose sizes differ by one at most."""
+        number = -(-len(batch[0]) // (self.drawn.microbatch or len(batch[0])))
+        borders = [len(batch[0]) * place // number for place in range(number + 1)]
+        return [tuple(column[a:b].clone() for column in batch) for a, b in pairwise(borders)]
 
     def trained(self) -> list[Any]:
         return [parameter for parameter in self.model.parameters() if parameter.grad is not None]
@@ -245,7 +255,8 @@ class ByHand:
             seed_globals(self.keys(f"evaluation/{name}", self.at.updates))
             columns = [[part.clone() for part in column.split(self.drawn.batch_size)] for column in self.drawn.columns(rows, seed)]
             with torch.no_grad():
-                values[name] = mean([self.loss(model, self.placed(batch)) for batch in zip(*columns, strict=True)])
+                pieces = [piece for batch in zip(*columns, strict=True) for piece in self.pieces(self.placed(batch))]
+                values[name] = mean([self.loss(model, piece) for piece in pieces])
         self.validations.append(values)
         self.move_rates("plateau", value=values["valid"])
         if "stopping" in self.drawn.changing:

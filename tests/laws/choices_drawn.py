@@ -140,6 +140,7 @@ class Drawn:
     rows: int = 12
     batch_size: int = 4
     accumulate: int = 1
+    microbatch: int | None = None
     epochs: int = 2
     last_batch: Any = "keep"
     random: bool = False
@@ -209,6 +210,7 @@ class Drawn:
             optimizer=RECIPES[self.optimizer],
             scheduler=schedule if self.optimizer != "two" or schedule is None else {"first": schedule, "second": schedule},
             accumulate=self.accumulate,
+            microbatch=self.microbatch,
             clip_norm=self.clip_norm,
             clip_value=self.clip_value,
             callbacks={**callbacks, **(more or {})},
@@ -237,5 +239,9 @@ class Drawn:
 
     @property
     def lonely(self) -> bool:
-        """Whether batch normalisation would meet a batch of one sample, which the library warns of and torch refuses."""
-        return self.network != "plain" and self.last_batch == "keep" and self.rows % self.batch_size == 1
+        """Whether batch normalisation would meet a batch or a piece of one sample, which torch refuses."""
+        last = self.rows % self.batch_size if self.last_batch == "keep" else 0
+        size = self.microbatch or self.batch_size
+        return self.network != "plain" and any(
+            samples // -(-samples // size) == 1 for samples in (self.batch_size, last) if samples
+        )

@@ -59,6 +59,7 @@ EVERYTHING = st.builds(
     rows=st.one_of(st.integers(12, 22), st.integers(5, 22)),
     batch_size=st.sampled_from([3, 2, 4, 5, 7]),
     accumulate=st.integers(1, 3),
+    microbatch=st.sampled_from([None, None, 1, 2, 3]),
     epochs=st.sampled_from([2, 1, 3]),
     last_batch=st.sampled_from(["keep", "keep", "drop", "pad"]),
     random=st.booleans(),
@@ -81,7 +82,7 @@ EVERYTHING = st.builds(
 """All that can be written down, whether it goes together or not; but for compiled updates, which have cases of their own."""
 
 
-OPTIONAL = ("memory_format", "precision", "recomputed", "last_batch", "schedule", "changing")
+OPTIONAL = ("microbatch", "memory_format", "precision", "recomputed", "last_batch", "schedule", "changing")
 
 
 def candidates(drawn: Drawn) -> Iterator[Drawn]:
@@ -100,7 +101,14 @@ def mended(drawn: Drawn) -> Drawn:
     if drawn.damaged:
         drawn = replace(drawn, nonfinite="skip")
     found = next(candidate for candidate in candidates(drawn) if refusal(candidate) is None)
-    return replace(found, rows=found.rows + 1) if found.lonely else found
+    # As in a run that batch normalisation could not make: a sample more, or whole batches.
+    fitting = (
+        found,
+        replace(found, rows=found.rows + 1),
+        replace(found, microbatch=None),
+        replace(found, rows=found.rows + 1, microbatch=None),
+    )
+    return next(candidate for candidate in fitting if not candidate.lonely)
 
 
 TOGETHER = EVERYTHING.map(mended)
@@ -108,7 +116,7 @@ TOGETHER = EVERYTHING.map(mended)
 
 FULL = Drawn(
     network="image", step="functions", optimizer="Adam fused", schedule="warm up", changing=("ema", "unfreeze"),
-    watching=("average", "norm", "csv", "lines", "sum"), rows=20, batch_size=3, accumulate=2, epochs=2, last_batch="pad", random=True,
+    watching=("average", "norm", "csv", "lines", "sum"), rows=20, batch_size=5, accumulate=2, microbatch=3, epochs=2, last_batch="pad", random=True,
     workers=1, validations=2, every=Every(updates=2), clip_norm=0.05, clip_value=0.02, nonfinite="skip", precision="fp16",
     recomputed="middle", memory_format="channels_last", size=1e4, seed=3,
 )  # fmt: skip

@@ -100,19 +100,19 @@ def test_uneven_splits_give_the_gradient_of_the_whole(drawn: Drawn, sizes: list[
 
 
 class Order(Callback):
-    """Gathers, at every update, the batches that it was made of: one that evaluates its window several times sees each once."""
+    """Gathers, at every update, the samples that it was made of: one that evaluates its window several times sees each once."""
 
     def __init__(self) -> None:
-        self.batches: list[tuple[Tensor, Tensor]] = []
+        self.indices: list[int] = []
+        self.inputs: list[Tensor] = []
+        self._samples = 0
 
     def on_step_end(self, run: Any, event: Any) -> None:
         seen: list[tuple[Tensor, Tensor]] = as_written(run.step).seen
-        window: list[tuple[Tensor, Tensor]] = []
-        for indices, x in seen:
-            if not any(torch.equal(indices, other) for other, _ in window):
-                window.append((indices, x))
+        count, self._samples = event.progress.samples - self._samples, event.progress.samples
+        self.indices += torch.cat([indices for indices, _ in seen])[:count].tolist()
+        self.inputs += torch.cat([x for _, x in seen])[:count]
         seen.clear()
-        self.batches += window
 
 
 @drawing(0.7)
@@ -129,12 +129,12 @@ def test_the_samples_are_those_of_the_seed_whatever_else_is_chosen(drawn: Drawn)
     source = batches_of(
         plain.train(), keys=Keys(drawn.seed), name="train", batch_size=drawn.batch_size, last_batch=drawn.last_batch
     )
-    expected = [batch for epoch in range(drawn.epochs) for batch in source.epoch(epoch)]
-    assert len(order.batches) == result.progress.epoch * drawn.batches + result.progress.batch
-    for (indices, x), (wanted, _, numbers) in zip(order.batches, expected, strict=False):
-        assert indices.tolist() == numbers.tolist()
-        assert torch.equal(x.float().nan_to_num(7.5), wanted.nan_to_num(7.5))
-    first = [int(index) for indices, _ in order.batches[: drawn.batches] for index in indices]
+    made = result.progress.epoch * drawn.batches + result.progress.batch
+    expected = [batch for epoch in range(drawn.epochs) for batch in source.epoch(epoch)][:made]
+    assert order.indices == torch.cat([numbers for _, _, numbers in expected]).tolist()
+    wanted = torch.cat([inputs for inputs, _, _ in expected])
+    assert torch.equal(torch.stack(order.inputs).float().nan_to_num(7.5), wanted.nan_to_num(7.5))
+    first = torch.cat([numbers for _, _, numbers in expected[: drawn.batches]]).tolist()
     whole = next(batches_of(plain.train(), keys=Keys(drawn.seed), name="train", batch_size=drawn.rows).epoch(0))[2].tolist()
     assert first[: drawn.rows] == whole[: len(first)]
 
@@ -154,6 +154,7 @@ def conflicts(drawn: Drawn) -> list[str]:
         "matches no parameter": "unfreeze of epochs" in changing and drawn.network == "plain",
         "are too few to rise|none is left to fall": drawn.updates < needed,
         "leaves none of train": drawn.last_batch == "drop" and drawn.rows < drawn.batch_size,
+        "cuts batches into pieces": drawn.compile is not False and drawn.microbatch is not None,
         "scales every loss": drawn.compile is not False and drawn.precision == "fp16",
         "has no effect in compiled updates": drawn.compile is not False and drawn.recomputed is not None,
         "EMA averages every": isinstance(drawn.compile, Updates) and bool({"ema", "ema warming"} & set(changing)),
@@ -180,6 +181,7 @@ def test_what_does_not_go_together_is_refused_and_nothing_else(drawn: Drawn, com
 COMPILED = EVERYTHING.map(
     lambda drawn: replace(
         drawn,
+        microbatch=None,
         network="plain",  # dropout of compiled code draws other numbers
         step="plain" if drawn.step == "mixing" else drawn.step,
         precision="float64",
