@@ -114,7 +114,8 @@ class Trainer(Generic[M, B]):
         activation_checkpointing: Which modules forget their activations after the forward pass and compute them again in the
             backward pass, for less memory and a longer update of equal bits: names or patterns of names as in
             ``model.named_modules()``, or a function ``(module) -> bool``. The model is as it was after the call.
-        memory_format: ``"channels_last"`` lays images and the weights of convolutions out as most kernels for them want it.
+        memory_format: ``"channels_last"`` lays images and the weights of convolutions out as most kernels for them want it; L-BFGS
+            cannot work on such weights.
         compile: True makes every update, from the forward pass to the optimizer's step, by one call of compiled code;
             ``Updates(32)`` makes 32 by one call, which are one event. Results agree with uncompiled ones to rounding.
         deterministic: True holds torch to deterministic kernels during every call and refuses others; None does so on the

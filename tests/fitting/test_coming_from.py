@@ -64,6 +64,23 @@ def test_every_program_is_there_and_none_is_left_over() -> None:
     )
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_the_programs_of_a_task_say_the_same_numbers(task: str) -> None:
+    """Also those of libraries that are not installed. Seen to fail when one learns at another rate, or from other data."""
+    said = r"(?:samples import |\b(?:lr|learning_rate|batch_size)=|optimizers\.\w+\()([\d.]+|(?!lambda)[a-z]+)"
+    texts = {library: (FOLDER / f"{task}_{library}.py").read_text(encoding="utf-8") for library in LIBRARIES}
+    numbers = {library: sorted(set(re.findall(said, text))) for library, text in texts.items()}
+    assert [library for library in LIBRARIES if numbers[library] != numbers["torch"]] == [], numbers
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("task", ["digits", "table"])
+def test_a_program_that_stops_by_its_validation_is_judged_by_other_data(task: str, library: str) -> None:
+    """Seen to fail when the last lines look at the data of the training."""
+    *_, before, last = (FOLDER / f"{task}_{library}.py").read_text(encoding="utf-8").strip().splitlines()
+    assert "test" in re.sub(r"test (accuracy|error)", "", before + last)
+
+
 def lines(task: str, library: str) -> int:
     """Lines of code, as the page counts them."""
     said = [line.strip() for line in (FOLDER / f"{task}_{library}.py").read_text(encoding="utf-8").splitlines()]

@@ -97,6 +97,17 @@ def test_a_loss_a_token_does_not_see_how_the_texts_are_cut() -> None:
     assert [trainer.evaluate(model, some, batch_size=size)["loss"] for size in (3, 20)] == pytest.approx([mean] * 2, rel=1e-5)
 
 
+def test_the_accuracy_of_a_model_with_its_own_loss_is_that_of_its_predictions() -> None:
+    """Seen to fail when the step compares predictions with themselves."""
+    names = page("transformers")
+    valid = names["valid"]
+    trainer: Trainer[Any, Any] = Trainer(names["step"], optimizer=names["adam"], progress=False)
+    result = trainer.fit(names["classifier"], names["train"], epochs=1, validation=valid)
+    scores = trainer.predict(result.model, valid, forward=lambda model, batch: model(**batch).logits)
+    right = (scores.argmax(1) == valid["labels"]).float().mean()
+    assert result.history.last["valid/accuracy"] == pytest.approx(float(right))
+
+
 def test_every_row_of_a_foreign_dataset_is_read_once_an_epoch() -> None:
     names = page("hf_datasets")
     read: list[int] = []
@@ -157,6 +168,16 @@ def test_the_metrics_of_a_collection_are_measured_one_by_one() -> None:
     assert {name: found[name] for name in by_hand} == pytest.approx({name: float(value) for name, value in by_hand.items()})
 
 
+def test_an_object_measures_what_the_step_hands_over() -> None:
+    """Seen to fail when the step hands over the targets twice."""
+    names = page("torchmetrics")
+    x, y = names["valid"]
+    with torch.no_grad():
+        predicted = names["related"].model(x)[:, 0]
+    expected = float(torch.corrcoef(torch.stack((predicted, y.float())))[0, 1])
+    assert names["related"].history.last["valid/pearson"] == pytest.approx(expected, rel=1e-4)
+
+
 def test_a_frozen_body_stays_as_it_is_while_its_head_learns() -> None:
     names = page("timm")
     model = copy.deepcopy(names["model"])
@@ -181,6 +202,15 @@ def test_a_body_that_thaws_learns_at_its_own_rate() -> None:
         (0.01, sizes[0]),
         (0.001, sizes[1] - sizes[0]),
     ]
+
+
+def test_statistics_of_a_body_move_while_all_of_it_learns_and_at_no_other_time() -> None:
+    """Seen to fail when the page does not put the normalisation into evaluation mode, and when a validation moves statistics."""
+    names = page("timm")
+    updates = 5 * -(-len(names["train"]) // 32)
+    norms = [module for module in names["model"].modules() if isinstance(module, nn.BatchNorm2d)]
+    assert {int(norm.num_batches_tracked) for norm in norms} == {updates}
+    assert names["result"].progress.updates == updates
 
 
 def gan(names: dict[str, Any], folder: Path, own: bool) -> Trainer[Any, Any]:
@@ -283,6 +313,14 @@ def test_texts_cut_into_any_batches_give_the_gradient_of_them_all(sizes: list[in
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)
     for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
         assert torch.allclose(one, other, rtol=0, atol=1e-12)
+
+
+def test_no_node_is_learnt_from_and_validated() -> None:
+    """Seen to fail when the nodes that are learnt from are validated."""
+    names = page("graphs")
+    learnt, validated = (set(names["data"][part][0].tolist()) for part in ("train", "valid"))
+    assert learnt.isdisjoint(validated)
+    assert learnt | validated == set(range(len(names["clubs"])))
 
 
 def test_a_graph_is_trained_on_one_full_batch_as_by_hand() -> None:
