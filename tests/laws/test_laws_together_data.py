@@ -157,7 +157,8 @@ def conflicts(drawn: Drawn) -> list[str]:
         "cuts batches into pieces": drawn.compile is not False and drawn.microbatch is not None,
         "scales every loss": drawn.compile is not False and drawn.precision == "fp16",
         "has no effect in compiled updates": drawn.compile is not False and drawn.recomputed is not None,
-        "EMA averages every": isinstance(drawn.compile, Updates) and bool({"ema", "ema warming"} & set(changing)),
+        "EMA averages every": isinstance(drawn.compile, Updates)
+        and bool({"ema", "ema warming", "average"} & {*changing, *drawn.watching}),
         "SWA averages every": drawn.compile == Updates(2) and "swa" in changing,
     }
     return [said for said, there in rules.items() if there]
