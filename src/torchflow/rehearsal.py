@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from torchflow.callbacks.checkpoints import Checkpoints
+from torchflow.callbacks.files import writing_elsewhere, written_by
 from torchflow.data.excerpts import Excerpt
 from torchflow.errors import CheckpointError
 from torchflow.evaluation import evaluate_batches
 from torchflow.events import Stepped, Validated
-from torchflow.hooks import Reactions
+from torchflow.hooks import Callback, Reactions
 from torchflow.intervals import Alarm, Every
 from torchflow.limits import Limits
 from torchflow.loop import events
@@ -83,12 +84,13 @@ class Rehearsal:
         return "\n".join(lines)
 
 
-def rehearsed(trial: Trial, checkpoints: Checkpoints | None) -> Rehearsal:
+def rehearsed(trial: Trial, checkpoints: Checkpoints | None, callbacks: Mapping[str, Callback]) -> Rehearsal:
     """Go through the acts of a run.
 
     Args:
         trial: Gives a fresh run on copies, as often as it is asked.
         checkpoints: The checkpoints of the trainer, or None.
+        callbacks: The callbacks of the trainer, which are not called.
     """
     acts: list[Act] = []
     with tempfile.TemporaryDirectory(prefix="torchflow-rehearsal-") as folder:
@@ -99,7 +101,9 @@ def rehearsed(trial: Trial, checkpoints: Checkpoints | None) -> Rehearsal:
         elif acts[0].error is None:
             stage.validate()  # the training did not come so far
     if checkpoints is not None:
-        stage.look(checkpoints.folder)
+        stage.look(checkpoints.folder, checkpoints.folder, stage.size)
+    for _, callback, path in written_by(callbacks):
+        stage.look(path, path.parent if callback.writes == "path" else path, 0)
     return Rehearsal(tuple(acts))
 
 
@@ -130,7 +134,7 @@ class _Stage:
     def __init__(self, acts: list[Act], trial: Trial, checkpoints: Checkpoints | None, folder: Path) -> None:
         self._acts, self._trial, self._folder = acts, trial, folder
         self._rules = (checkpoints or Checkpoints(folder)).moved(folder)
-        self._size = 0
+        self.size = 0
 
     def train(self) -> dict[str, Any] | None:
         """Make two updates, a validation and the checkpoints; return the state at the end, or None where that failed."""
@@ -146,7 +150,7 @@ class _Stage:
                 say += [
                     f"{name} {value:.4g}" for e in happened[-3:] if isinstance(e, Validated) for name, value in e.metrics.items()
                 ]
-                self._size = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
+                self.size = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
                 return saver.last
         return None
 
@@ -168,19 +172,17 @@ class _Stage:
                     f"{different} is not what was saved once a fresh run has loaded it. What state() returns and load_state() takes must be "
                     "the same."
                 )
-            say.append(f"the same state, {in_bytes(self._size)} on the disk")
+            say.append(f"the same state, {in_bytes(self.size)} on the disk")
 
-    def look(self, folder: Path) -> None:
-        """Look whether the trainer's own folder can be written, without touching it."""
-        with self._act(f"the folder {folder}") as say:
-            above = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    def look(self, path: Path, folder: Path, size: int) -> None:
+        """Look whether the trainer's own folders can be written, and have room for two checkpoints, without touching them."""
+        with self._act(f"the {'folder' if path == folder else 'file'} {path}") as say:
+            above = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
             if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-                raise CheckpointError(f"{above} is no folder that can be written. Choose another one: Checkpoints('runs/name').")
+                raise CheckpointError(f"{above} is no folder that can be written. Choose another place than {path}.")
             free = shutil.disk_usage(above).free
-            if free < 2 * self._size:
-                raise CheckpointError(
-                    f"the disk of {above} has {in_bytes(free)} free, and checkpoints need {in_bytes(2 * self._size)}."
-                )
+            if free < 2 * size:
+                raise CheckpointError(f"the disk of {above} has {in_bytes(free)} free, and checkpoints need {in_bytes(2 * size)}.")
             say.append(f"can be written, {in_bytes(free)} free")
 
     @contextmanager
@@ -209,7 +211,8 @@ class _Stage:
         """Let a run save by the trainer's rules into the rehearsal's folder, or go on from there."""
         rules = self._rules.moved(self._folder)
         rules.check(run)
-        run.callbacks = {**run.callbacks, "checkpoints": rules}
+        own = writing_elsewhere(run.callbacks, lambda name, _, path: self._folder.with_name("written") / name / path.name)
+        run.callbacks = {**own, "checkpoints": rules}
         run.reactions = Reactions(run.callbacks)
         rules.open(run, resume)
         run.saver = saver = _Noted(rules)

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from torchflow import arguments, building, interruption
 from torchflow.callbacks.checkpoints import Checkpoints
+from torchflow.callbacks.files import of_fold, writing_elsewhere
 from torchflow.callbacks.history import History, history_of
 from torchflow.callbacks.progress_bar import ProgressBar
 from torchflow.choices import Choices, refuse_together
@@ -366,7 +367,7 @@ class Trainer(Generic[M, B]):
 
         Two updates, of the first and the last batches of an epoch; a validation of the first and last batch of each; a checkpoint, and a
         second run that loads it and must be equal. Nothing is raised for what fails: the report says it. The callbacks are called, as
-        copies; what one of your own writes elsewhere, it writes.
+        copies that write into the temporary folder; what a function of yours sends or writes, such as that of ``Notify``, it does.
 
         Args:
             model: The model, or its recipe.
@@ -382,7 +383,7 @@ class Trainer(Generic[M, B]):
         from torchflow.rehearsal import rehearsed  # noqa: PLC0415  (a run does without)
 
         refuse_unknown("rehearse", options, FitOptions)
-        return rehearsed(lambda: self._trial("rehearse", model, train, options), self._checkpoints)
+        return rehearsed(lambda: self._trial("rehearse", model, train, options), self._checkpoints, self._callbacks)
 
     @contextlib.contextmanager
     def _trial(self, verb: str, model: Any, train: Any, options: Mapping[str, Any]) -> Iterator[tuple[Run[M, B], Limits]]:
@@ -459,11 +460,12 @@ class Trainer(Generic[M, B]):
         return building.ordered({**self._callbacks, **own})
 
     def _fold(self, number: int) -> Trainer[M, B]:
-        """Return this trainer under a seed of its own, with checkpoints in a folder of their own, for cross-validation."""
+        """Return this trainer under a seed of its own, with files in a folder of their own, for cross-validation."""
         fold = copy.copy(self)
         fold.choices = replace(self.choices, seed=key(self.choices.seed, "fold", number) >> 1)  # a seed has 63 bits
         if self._checkpoints is not None:
             fold._checkpoints = self._checkpoints.moved(self._checkpoints.folder / f"fold-{number}")
+        fold._callbacks = writing_elsewhere(self._callbacks, of_fold(f"fold-{number}"))
         return fold
 
     def _on_copies(self, model: Any) -> tuple[Trainer[M, B], Any]:
