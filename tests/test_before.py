@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.small import Noisy, Recorder, columns, line, raising, sgd, trainer, weights
-from torchflow import Callback, Checkpoints, EarlyStopping, Every, Outputs
+from torchflow import Callback, Checkpoints, CSVLog, EarlyStopping, Every, JSONLines, Outputs, Profile
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, CallbackError, CheckpointError, DataError, StepError
 
 
@@ -257,6 +257,41 @@ def test_a_folder_that_cannot_be_written_is_found(tmp_path: Path) -> None:
     found = trainer(checkpoints=tmp_path / "file" / "run").rehearse(line(), columns(), epochs=1)
     assert [type(error) for error in found.errors] == [CheckpointError]
     assert "no folder that can be written" in str(found.errors[0])
+
+
+def test_the_logs_of_a_run_are_not_touched(tmp_path: Path) -> None:
+    """Seen to fail when the copies write where the trainer's own do: the rehearsal then renames the logs of the last run."""
+
+    class Own(Callback):
+        writes = "path"
+
+        def __init__(self, path: str) -> None:
+            self.path = path
+
+        def on_fit_start(self, run: Any, event: Any) -> None:
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+            Path(self.path).write_text("mine")
+
+    logs = [CSVLog(tmp_path / "a.csv"), JSONLines(tmp_path / "a.jsonl"), Own(str(tmp_path / "b" / "c.txt"))]
+    made = trainer(callbacks=[*logs, Profile(tmp_path / "trace.json", after=1, updates=1)])
+    found = made.rehearse(line(), columns(), epochs=1)
+    assert found.ok, repr(found)
+    assert list(tmp_path.iterdir()) == []
+    assert [act.name for act in found.acts[3:]] == [
+        f"the file {tmp_path / name}" for name in ("a.csv", "a.jsonl", "b/c.txt", "trace.json")
+    ]
+    trainer(callbacks=logs).fit(line(), columns(), epochs=1)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(before) == 3
+    assert made.rehearse(line(), columns(), epochs=1).ok
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_log_that_cannot_be_written_is_found(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    found = trainer(callbacks=[CSVLog(tmp_path / "file" / "a.csv")]).rehearse(line(), columns(), epochs=1)
+    assert [type(error) for error in found.errors] == [CheckpointError]
+    assert f"Choose another place than {tmp_path / 'file' / 'a.csv'}" in str(found.errors[0])
 
 
 def test_an_unknown_argument_is_raised_at_once() -> None:

@@ -14,7 +14,18 @@ from torch import nn
 
 from tests.laws.problems import LossSum
 from tests.small import Noisy, Untouched, columns, line, sgd, trainer, weights
-from torchflow import Checkpoints, CrossValidation, EarlyStopping, cross_validate, data, metrics, supervised
+from torchflow import (
+    Callback,
+    Checkpoints,
+    CrossValidation,
+    CSVLog,
+    EarlyStopping,
+    JSONLines,
+    cross_validate,
+    data,
+    metrics,
+    supervised,
+)
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError, TorchflowError
 
 STEP = supervised(nn.MSELoss(), metrics={"distance": metrics.absolute_error})
@@ -121,6 +132,36 @@ def test_folds_have_folders_of_their_own_and_an_interrupted_one_goes_on(tmp_path
     went_on = made()
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["fold-0", "fold-1"]
     assert [dict(fold.metrics) for fold in went_on.folds] == [dict(fold.metrics) for fold in plain.folds]
+
+
+def test_each_fold_has_logs_of_its_own_after_a_resume_too(tmp_path: Path) -> None:
+    """Seen to fail when all folds write to the trainer's files: the first fold that is resumed cuts off what the last one wrote."""
+    log = CSVLog(tmp_path / "a.csv")
+    logs = [log, JSONLines(tmp_path / "logs" / "a.jsonl")]
+    made = trainer(step=STEP, callbacks=logs, checkpoints=Checkpoints(tmp_path / "run", background=False))
+    cross_validate(made, Noisy, columns(20), folds=2, epochs=3)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("a.*")}
+    assert set(files) == {tmp_path / f"fold-{n}" / "a.csv" for n in (0, 1)} | {
+        tmp_path / "logs" / f"fold-{n}" / "a.jsonl" for n in (0, 1)
+    }
+    assert [len(content.splitlines()) for path, content in sorted(files.items())] == [4, 4, 7, 7]
+    cross_validate(made, Noisy, columns(20), folds=2, epochs=3, resume=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("a.*")} == files
+    assert log.path == tmp_path / "a.csv"
+
+
+def test_the_folder_of_a_fold_is_in_that_of_a_log_that_is_a_folder(tmp_path: Path) -> None:
+    class Pages(Callback):
+        writes = "folder"
+
+        def __init__(self, folder: Path) -> None:
+            self.folder = folder
+
+        def on_fit_end(self, run: Any, event: Any) -> None:
+            self.folder.mkdir(parents=True)
+
+    cross_validate(trainer(step=STEP, callbacks=[Pages(tmp_path / "pages")]), Noisy, columns(20), folds=2, epochs=1)
+    assert sorted(path.name for path in (tmp_path / "pages").iterdir()) == ["fold-0", "fold-1"]
 
 
 WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {

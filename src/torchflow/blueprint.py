@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from torchflow import arguments, building
 from torchflow.callbacks.checkpoints import Checkpoints
+from torchflow.callbacks.files import of_fold, writing_elsewhere
 from torchflow.callbacks.history import History
 from torchflow.callbacks.progress_bar import ProgressBar
 from torchflow.choices import Choices
@@ -122,10 +123,11 @@ class Blueprint(Generic[M, B]):
         return building.ordered({**self.callbacks, **own})
 
     def fold(self, number: int) -> Blueprint[M, B]:
-        """Return the same under a seed of its own, with checkpoints in a folder of their own, for cross-validation."""
+        """Return the same under a seed of its own, with files in a folder of their own, for cross-validation."""
         choices = replace(self.choices, seed=key(self.choices.seed, "fold", number) >> 1)  # a seed has 63 bits
-        own = self.checkpoints
-        return replace(self, choices=choices, checkpoints=own and own.moved(own.folder / f"fold-{number}"))
+        own, folder = self.checkpoints, f"fold-{number}"
+        callbacks = writing_elsewhere(self.callbacks, of_fold(folder))
+        return replace(self, choices=choices, callbacks=callbacks, checkpoints=own and own.moved(own.folder / folder))
 
     def on_copies(self, model: Any) -> tuple[Blueprint[M, B], Any]:
         """Return one that is silent and writes nothing, and a model: copies, with which a trial may do what it wants."""

@@ -110,7 +110,8 @@ def cross_validate(
     Every sample is held out by exactly one fold (in time: by one at most). A fold is the run of this trainer under a seed of its own, which is
     derived from the trainer's seed and the fold's number: the whole is a pure function of the seed and the data, and one fold does not depend on another.
     The held-out samples are the fold's validation, ``"valid"``, so that a callback may watch them; one that stops by them makes the
-    result too good. With checkpoints, each fold has a folder in that of the trainer, and ``resume=True`` goes on with the fold that was interrupted.
+    result too good. With checkpoints, each fold has a folder in that of the trainer, and ``resume=True`` goes on with the fold that was interrupted; logs
+    are in ``fold-0`` and so on beside where they would be.
 
     Args:
         trainer: The mathematics and the hardware; it stays as it is.

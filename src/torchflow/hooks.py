@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from torchflow.arguments import shown
 from torchflow.errors import ArgumentTypeError, CallbackError
@@ -39,9 +39,13 @@ class Callback:
     Callbacks are observers: they may be called in any order without a difference, and they do not change the run. A class
     that does (swapping weights, freezing, gradient noise) says ``changes_run = True``; those are called first, in the order
     of the list. A hook that nobody overrides costs nothing.
+
+    A class that writes says so: ``writes = "path"`` where the attribute of this name holds its file, ``writes = "folder"`` where it
+    is a folder. Rehearsals and the folds of a cross-validation then give it a place of their own.
     """
 
     changes_run: bool = False
+    writes: Literal["path", "folder"] | None = None
 
     def check(self, run: Run[Any, Any]) -> None:
         """Refuse what cannot work, such as a metric of a name that will never come, before anything is written."""

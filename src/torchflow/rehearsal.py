@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from torchflow.blueprint import Blueprint
 from torchflow.callbacks.checkpoints import Checkpoints
+from torchflow.callbacks.files import writing_elsewhere, written_by
 from torchflow.data.excerpts import Excerpt
 from torchflow.errors import CheckpointError
 from torchflow.evaluation import evaluate_batches
@@ -98,7 +99,9 @@ def rehearse(blueprint: Blueprint[Any, Any], model: Any, train: Any, options: Ma
         elif acts[0].error is None:
             stage.validate()  # the training did not come so far
     if checkpoints is not None:
-        stage.look(checkpoints.folder)
+        stage.look(checkpoints.folder, checkpoints.folder, stage.size)
+    for _, callback, path in written_by(blueprint.callbacks):
+        stage.look(path, path.parent if callback.writes == "path" else path, 0)
     return Rehearsal(tuple(acts))
 
 
@@ -129,7 +132,7 @@ class _Stage:
     def __init__(self, acts: list[Act], trial: Trial, checkpoints: Checkpoints | None, folder: Path) -> None:
         self._acts, self._trial, self._folder = acts, trial, folder
         self._rules = (checkpoints or Checkpoints(folder)).moved(folder)
-        self._size = 0
+        self.size = 0
 
     def train(self) -> dict[str, Any] | None:
         """Make two updates, a validation and the checkpoints; return the state at the end, or None where that failed."""
@@ -147,7 +150,7 @@ class _Stage:
                 say += [
                     f"{name} {value:.4g}" for e in happened[-3:] if isinstance(e, Validated) for name, value in e.metrics.items()
                 ]
-                self._size = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
+                self.size = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
                 return saver.last
         return None
 
@@ -171,19 +174,17 @@ class _Stage:
                     f"{different} is not what was saved once a fresh run has loaded it. What state() returns and load_state() takes must be "
                     "the same."
                 )
-            say.append(f"the same state, {in_bytes(self._size)} on the disk")
+            say.append(f"the same state, {in_bytes(self.size)} on the disk")
 
-    def look(self, folder: Path) -> None:
-        """Look whether the trainer's own folder can be written, without touching it."""
-        with self._act(f"the folder {folder}") as say:
-            above = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    def look(self, path: Path, folder: Path, size: int) -> None:
+        """Look whether the trainer's own folders can be written, and have room for two checkpoints, without touching them."""
+        with self._act(f"the {'folder' if path == folder else 'file'} {path}") as say:
+            above = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
             if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-                raise CheckpointError(f"{above} is no folder that can be written. Choose another one: Checkpoints('runs/name').")
+                raise CheckpointError(f"{above} is no folder that can be written. Choose another place than {path}.")
             free = shutil.disk_usage(above).free
-            if free < 2 * self._size:
-                raise CheckpointError(
-                    f"the disk of {above} has {in_bytes(free)} free, and checkpoints need {in_bytes(2 * self._size)}."
-                )
+            if free < 2 * size:
+                raise CheckpointError(f"the disk of {above} has {in_bytes(free)} free, and checkpoints need {in_bytes(2 * size)}.")
             say.append(f"can be written, {in_bytes(free)} free")
 
     @contextmanager
@@ -212,7 +213,8 @@ class _Stage:
         """Let a run save by the trainer's rules into the rehearsal's folder, or go on from there."""
         rules = self._rules.moved(self._folder)
         rules.check(run)
-        run.callbacks = {**run.callbacks, "checkpoints": rules}
+        own = writing_elsewhere(run.callbacks, lambda name, _, path: self._folder.with_name("written") / name / path.name)
+        run.callbacks = {**own, "checkpoints": rules}
         run.reactions = Reactions(run.callbacks)
         rules.open(run, resume)
         run.saver = saver = _Noted(rules)

@@ -48,10 +48,10 @@ def in_bytes(number: float) -> str:
 def in_seconds(seconds: float) -> str:
     """Return a duration in the units that people say it in.
 
-    >>> in_seconds(0.0042), in_seconds(61), in_seconds(7_300)
-    ('4.2 ms', '1 min 1 s', '2 h 1 min')
+    >>> in_seconds(0.0042), in_seconds(0.11), in_seconds(61), in_seconds(7_300)
+    ('4.2 ms', '0.11 s', '1 min 1 s', '2 h 1 min')
     """
-    if seconds < 1:
+    if seconds < 0.0995:  # what two digits can say
         return f"{seconds * 1000:.2g} ms"
     if seconds < 60:
         return f"{seconds:.2g} s"

@@ -392,7 +392,7 @@ class Trainer(Generic[M, B]):
 
         Two updates, of the first and the last batches of an epoch; a validation of the first and last batch of each; a checkpoint, and a
         second run that loads it and must be equal. Nothing is raised for what fails: the report says it. The callbacks are called, as
-        copies; what one of your own writes elsewhere, it writes.
+        copies that write into the temporary folder; what a function of yours sends or writes, such as that of ``Notify``, it does.
 
         Args:
             model: The model, or its recipe.

@@ -32,6 +32,8 @@ class CSVLog(Callback):
         ArgumentTypeError, ArgumentValueError: ``path`` is no path.
     """
 
+    writes = "path"
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = checked_path("path", path)
         self._columns: tuple[str, ...] = ()

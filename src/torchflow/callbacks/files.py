@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+
+from torchflow.hooks import Callback
 
 
 def set_aside(path: Path) -> Path | None:
@@ -18,3 +22,29 @@ def set_aside(path: Path) -> Path | None:
         number += 1
     path.rename(target)
     return target
+
+
+def written_by(callbacks: Mapping[str, Callback]) -> Iterator[tuple[str, Callback, Path]]:
+    """Yield every callback that writes, with its name and its file or folder."""
+    for name, callback in callbacks.items():
+        if callback.writes is not None:
+            yield name, callback, Path(getattr(callback, callback.writes))
+
+
+def writing_elsewhere(callbacks: Mapping[str, Callback], place: Callable[[str, Callback, Path], Path]) -> dict[str, Callback]:
+    """Return the callbacks, with shallow copies that have another place in place of those that write.
+
+    Args:
+        callbacks: The callbacks by name; they stay as they are.
+        place: ``(name, callback, path) -> path``: where a callback writes from now on.
+    """
+    others = dict(callbacks)
+    for name, callback, path in written_by(callbacks):
+        others[name] = twin = copy.copy(callback)
+        setattr(twin, str(callback.writes), place(name, callback, path))
+    return others
+
+
+def of_fold(fold: str) -> Callable[[str, Callback, Path], Path]:
+    """Return where the callbacks of a fold write: ``logs/a.csv`` becomes ``logs/fold-0/a.csv``, and a folder ``logs`` ``logs/fold-0``."""
+    return lambda _, callback, path: path.parent / fold / path.name if callback.writes == "path" else path / fold

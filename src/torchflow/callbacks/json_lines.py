@@ -39,6 +39,8 @@ class JSONLines(ChosenUpdates):
         ArgumentValueError: ``path`` is no path, or ``every`` not in updates or samples.
     """
 
+    writes = "path"
+
     def __init__(self, path: str | os.PathLike[str], *, every: Every | None = None) -> None:
         self.path = checked_path("path", path)
         super().__init__(every)

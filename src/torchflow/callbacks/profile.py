@@ -36,6 +36,8 @@ class Profile(Callback):
         ArgumentValueError: ``after`` or ``updates`` is below 1, or ``path`` no path.
     """
 
+    writes = "path"
+
     def __init__(
         self,
         path: str | os.PathLike[str],

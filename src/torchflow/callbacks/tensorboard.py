@@ -34,6 +34,8 @@ class TensorBoard(ChosenUpdates):
         MissingExtraError: tensorboard is not installed.
     """
 
+    writes = "folder"
+
     def __init__(self, folder: str | os.PathLike[str], *, every: Every | None = None) -> None:
         self.folder = checked_path("folder", folder)
         super().__init__(every)
