@@ -6,12 +6,9 @@ import ast
 import os
 import pickle
 import re
-import sys
 import warnings
 import zipfile
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,37 +17,10 @@ import torch
 from torch import Tensor, nn
 
 import torchflow
+from tests.watching import Watch, watched
 from torchflow import import_torch
 from torchflow.checkpoint import foreign
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, CheckpointError, CorruptCheckpointError
-
-FORBIDDEN = {"import", "exec", "compile", "os.system", "os.exec", "os.posix_spawn", "os.fork", "pickle.find_class", "ctypes.dlopen"}
-
-
-class Watch:
-    """An audit hook, which can never be removed, with a switch."""
-
-    def __init__(self) -> None:
-        self.on = False
-        self.seen: list[str] = []
-
-    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self.on and (event in FORBIDDEN or event.startswith(("subprocess.", "socket."))):
-            self.seen.append(event)
-
-
-WATCH = Watch()
-sys.addaudithook(WATCH)
-
-
-@contextmanager
-def watched() -> Iterator[None]:
-    WATCH.seen, WATCH.on = [], True
-    try:
-        yield
-    finally:
-        WATCH.on = False
-    assert WATCH.seen == []
 
 
 def saved(folder: Path, content: object, **choices: Any) -> Path:

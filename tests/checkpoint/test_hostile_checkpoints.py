@@ -11,11 +11,10 @@ import io
 import json
 import os
 import pickle
-import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,44 +23,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from tests.watching import watched
 from torchflow.checkpoint import load_model, read_checkpoint
 from torchflow.checkpoint.json_text import canonical
 from torchflow.errors import CheckpointError, CorruptCheckpointError, TorchflowError
-
-FORBIDDEN = {"import", "exec", "compile", "os.system", "os.exec", "os.posix_spawn", "os.fork", "pickle.find_class", "ctypes.dlopen"}
-
-
-class Watch:
-    """An audit hook, which can never be removed, with a switch."""
-
-    def __init__(self) -> None:
-        self.on = False
-        self.inside = ""
-        self.seen: list[str] = []
-
-    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self.on:
-            return
-        if event == "open":
-            # A number is a descriptor, whose opening by name was seen before.
-            if not isinstance(arguments[0], int) and not os.path.abspath(os.fsdecode(arguments[0])).startswith(self.inside):
-                self.seen.append(f"open {arguments[0]!r}")
-        elif event in FORBIDDEN or event.startswith(("subprocess.", "socket.")):
-            self.seen.append(event)
-
-
-WATCH = Watch()
-sys.addaudithook(WATCH)
-
-
-@contextmanager
-def watched(folder: Path) -> Iterator[None]:
-    WATCH.inside, WATCH.seen, WATCH.on = str(folder.resolve()), [], True
-    try:
-        yield
-    finally:
-        WATCH.on = False
-    assert WATCH.seen == []
 
 
 class Payload:
