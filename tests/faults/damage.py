@@ -17,18 +17,17 @@ from tests.checkpoint.test_hostile_checkpoints import (
     HOSTILE_FILES,
     HOSTILE_MANIFESTS,
     ONE,
-    WATCH,
     WORDS,
     Memory,
     forged,
     is_state,
     too_much,
-    watched,
 )
 from tests.faults.campaign import Campaign, Trials
 from tests.faults.children import ended, start
 from tests.faults.job import Job, leaves, train_to_end
 from tests.laws.test_law_8_checkpoints import FILES, damaged_copies
+from tests.watching import WATCH, watched
 from torchflow.checkpoint import read_checkpoint
 from torchflow.checkpoint.run_file import RUN, read_run
 from torchflow.errors import CorruptCheckpointError, TorchflowError
