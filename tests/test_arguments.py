@@ -55,6 +55,10 @@ def test_an_int_out_of_range_is_refused_by_value(value: Any) -> None:
         arguments.whole("epochs", value)
 
 
+def test_a_value_is_shown_in_one_line() -> None:
+    assert arguments.shown(torch.tensor([[1], [2]])) == "tensor([[1], [2]]) (Tensor)"
+
+
 def test_a_count_may_be_left_out_where_that_is_said() -> None:
     assert arguments.whole_or_none("n", None) is None
     assert arguments.whole_or_none("n", 4) == 4

@@ -308,5 +308,5 @@ def test_channels_last_holds_in_groups_of_updates() -> None:
 
 @pytest.mark.parametrize(("value", "error"), [("nhwc", ArgumentValueError), (torch.channels_last, ArgumentTypeError)])
 def test_another_memory_format_is_refused(value: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match="memory_format must be"):
+    with pytest.raises(error, match=r"memory_format must be 'channels_last', got .* Write memory_format='channels_last'"):
         Trainer(supervised(nn.MSELoss()), optimizer=lambda m: torch.optim.SGD(m.parameters(), lr=0.1), memory_format=value)

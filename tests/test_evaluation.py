@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,6 +81,23 @@ def test_predictions_come_in_the_order_of_the_data_detached_and_on_the_cpu() -> 
     assert not found.requires_grad
     split = from_tensors((x, y)).select([5, 3, 9])
     assert torch.allclose(trainer().predict(model, split), model(x[[5, 3, 9]]))
+
+
+def test_what_a_step_raises_is_placed_and_explained() -> None:
+    """Seen to fail without the notes, which training has as well."""
+    made, (x, y) = trainer(), columns(7)
+    calls: list[Callable[[], object]] = [
+        lambda: made.evaluate(line().double(), (x, y), batch_size=4),
+        lambda: made.predict(line().double(), (x, y), batch_size=4),
+        lambda: made.predict(line().double(), x, batch_size=4, forward=lambda model, batch: model(batch)),
+    ]
+    for call in calls:
+        with pytest.raises(RuntimeError) as caught:
+            call()
+        placed, explained = caught.value.__notes__
+        assert placed.startswith("torchflow: in batch 0 of an evaluation, on")
+        assert "float32 (4, 2)" in placed
+        assert "another dtype than the model" in explained
 
 
 def test_data_without_targets_needs_forward() -> None:

@@ -31,6 +31,22 @@ def test_only_known_precisions_pass() -> None:
         check_precision(torch.float32, CPU)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (torch.bfloat16, "bf16"),
+        ("bf16-mixed", "bf16"),
+        (16, "fp16"),
+        ("half", "fp16"),
+        (None, "float32"),
+        (torch.double, "float64"),
+    ],
+)
+def test_the_names_of_others_are_translated(given: object, meant: str) -> None:
+    with pytest.raises((ArgumentTypeError, ArgumentValueError), match=rf"Write precision='{meant}'\.$"):
+        check_precision(given, CPU)  # type: ignore[arg-type]
+
+
 def network() -> tuple[nn.Module, Callable[[nn.Module], Tensor]]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3))

@@ -187,6 +187,8 @@ def test_runs_that_are_too_short_are_refused(schedule: Any, says: str) -> None:
         ),
         (lambda: warm_up_cosine(-1), ArgumentValueError, "warm_up must be an int of at least 0"),
         (lambda: warm_up_cosine(1.0), ArgumentValueError, "warm_up must be a share from 0 up to below 1, or an int of updates"),
+        (lambda: warm_up_cosine(sgd()(line())), ArgumentTypeError, r"Write scheduler=warm_up_cosine\(\)"),  # type: ignore[arg-type]
+        (lambda: one_cycle(sgd()(line())), ArgumentTypeError, r"Write scheduler=one_cycle\(\)"),  # type: ignore[arg-type]
         (lambda: warm_up_cosine("2"), ArgumentTypeError, "warm_up must be an int of at least 0"),  # type: ignore[arg-type]
         (lambda: warm_up_cosine(lowest=-1.0), ArgumentValueError, "lowest must be a finite number of at least 0"),
         (lambda: warm_up_cosine(updates=0), ArgumentValueError, "updates must be an int of at least 1"),

@@ -155,6 +155,36 @@ def test_a_batch_that_is_no_pair_is_refused(batch: Any, found: str) -> None:
         supervised(nn.MSELoss())(Same(), batch)
 
 
+@pytest.mark.parametrize(
+    ("batch", "remedy"),
+    [
+        (
+            (torch.zeros(4),) * 3,
+            r"pairs, data\.map_batch\(lambda b: \(b\[:-1\], b\[-1\]\)\), with supervised\(loss, forward=lambda model, inputs: model\(\*inputs\)\), or",
+        ),
+        ({"x": 1, "z": 2, "y": 3}, r"pairs, data\.map_batch\(lambda b: \(b\['x'\], b\['y'\]\)\), or"),
+        ({"x": 1}, r"pairs, or write a step"),
+        ((), r"pairs, or write a step"),
+    ],
+)
+def test_a_batch_that_is_no_pair_is_told_how_it_becomes_one(batch: Any, remedy: str) -> None:
+    with pytest.raises(StepError, match=remedy):
+        supervised(nn.MSELoss())(Same(), batch)
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [
+        (lambda: nn.CrossEntropyLoss(weight=torch.tensor([1, 9])), "CrossEntropyLoss\\(weight"),
+        (lambda: nn.BCEWithLogitsLoss(pos_weight=torch.tensor([9])), "BCEWithLogitsLoss\\(pos_weight"),
+    ],
+)
+def test_weights_of_classes_in_whole_numbers_are_refused_at_once(loss: Any, name: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=rf"{name}=\.\.\.\) must hold real numbers, got int64\. Write \w+=\w+\.float\(\)"):
+        supervised(loss())
+    supervised(nn.CrossEntropyLoss(weight=torch.tensor([1.0, 9.0])))
+
+
 class Recurrent(nn.Module):
     """Gives what torch's recurrent layers give: outputs and the last state."""
 
@@ -272,6 +302,7 @@ def test_a_bare_loss_becomes_outputs() -> None:
         (None, r"step must return the loss as a Tensor, or Outputs, got None"),
         (0.5, r"got 0\.5 \(float\)\. Return the tensor itself, not loss\.item\(\)"),
         ((torch.ones(()), 3), r"step must return the loss as a Tensor, or Outputs, got \("),
+        ({"loss": torch.ones(())}, r"\(dict\)\. Return the loss alone, or Outputs\(loss, metrics=\{\.\.\.\}, predictions=\.\.\.\)"),
         (Outputs(wrong(0.5)), r"Outputs\.loss must be a Tensor, got 0\.5 \(float\)"),
         (torch.ones(3, requires_grad=True), r"must be one real number, shape \(\), got shape \(3,\) of torch\.float32\. Reduce it"),
         (torch.ones((), dtype=torch.complex64, requires_grad=True), r"must be one real number, .* of torch\.complex64"),
@@ -287,7 +318,7 @@ def test_a_bare_loss_becomes_outputs() -> None:
         (Outputs(torch.ones((), requires_grad=True), count=-1), r"Outputs\.count must be .*, got -1 \(int\)"),
         (
             Outputs(torch.ones((), requires_grad=True), metrics={"m": wrong(0.5)}),
-            r"Outputs\.metrics\['m'\] must be a tensor .* or a tuple .*, got 0\.5 \(float\)",
+            r"Outputs\.metrics\['m'\] must be a tensor .* or a tuple .*, got 0\.5 \(float\)\. Give the tensor itself",
         ),
         (
             Outputs(torch.ones((), requires_grad=True), metrics={"m": torch.ones(2, 2)}),

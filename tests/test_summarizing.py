@@ -181,6 +181,7 @@ def test_the_table_is_aligned_and_short() -> None:
 
 
 MODEL: Any = nn.Linear(2, 1)
+EMBEDDING = nn.Embedding(3, 2)
 CLASS: Any = nn.Linear
 NUMBER: Any = 3
 
@@ -197,6 +198,8 @@ WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         StepError,
         r"forward pass of Linear failed on inputs .*float32 \(4, 3\): RuntimeError.*forward=",
     ),
+    "size": (lambda: summary(MODEL, (4, 2)), StepError, r"on inputs \[0\] int, .*Give one batch of tensors, such as torch\.zeros"),
+    "words": (lambda: summary(EMBEDDING, torch.zeros(4)), StepError, r"inputs float32 \(4,\): .*Write x\.long\(\)"),
     "pair": (lambda: summary(MODEL, (torch.zeros(4, 2),) * 2), StepError, r"Give what the model is called with"),
 }
 

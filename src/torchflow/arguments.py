@@ -24,6 +24,7 @@ def shown(value: object) -> str:
         text = repr(value)
     except Exception:  # the repr of a user's object may itself be broken
         text = "<object whose repr fails>"
+    text = " ".join(text.split())  # a message is one line
     text = text if len(text) <= 80 else f"{text[:77]}..."
     return f"{text} ({type(value).__name__})"
 
@@ -62,11 +63,11 @@ def flag(name: str, value: object, *, hint: str = "") -> bool:
 
 def one_of(name: str, value: object, choices: Collection[str], *, hint: str = "") -> str:
     """Check a word out of a few."""
-    listed = ", ".join(repr(choice) for choice in choices)
+    listed = ("one of " if len(choices) > 1 else "") + ", ".join(repr(choice) for choice in choices)
     if not isinstance(value, str):
-        raise ArgumentTypeError(f"{name} must be one of {listed}, got {shown(value)}.{_tail(hint)}")
+        raise ArgumentTypeError(f"{name} must be {listed}, got {shown(value)}.{_tail(hint)}")
     if value not in choices:
-        raise ArgumentValueError(f"{name} must be one of {listed}, got {shown(value)}.{_tail(hint)}")
+        raise ArgumentValueError(f"{name} must be {listed}, got {shown(value)}.{_tail(hint)}")
     return value
 
 

@@ -109,7 +109,13 @@ def check_memory_format(name: str | None) -> torch.memory_format | None:
         ArgumentTypeError: The name is no text.
         ArgumentValueError: It is another name.
     """
-    return None if name is None else MEMORY_FORMATS[one_of("memory_format", name, tuple(MEMORY_FORMATS))]
+    return (
+        None
+        if name is None
+        else MEMORY_FORMATS[
+            one_of("memory_format", name, tuple(MEMORY_FORMATS), hint="Write memory_format='channels_last', or leave it out.")
+        ]
+    )
 
 
 @contextlib.contextmanager

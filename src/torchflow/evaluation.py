@@ -13,13 +13,14 @@ from torchflow import interruption
 from torchflow.averages import Averages, kept_metrics
 from torchflow.data.batches import Batches
 from torchflow.device import move, out_of_memory
-from torchflow.errors import StepError
+from torchflow.errors import StepError, TorchflowError
 from torchflow.microbatches import cut
+from torchflow.mistakes import meaning_of
 from torchflow.precision import MIXED, under, widened
 from torchflow.randomness import Keys, preserved, seed_globals
 from torchflow.step import Outputs, Step, checked_loss
 from torchflow.steps import losses_of
-from torchflow.tree import leaves_with_paths, map_leaves, samples_in
+from torchflow.tree import leaves_with_paths, map_leaves, samples_in, shapes
 from torchflow.types import B, M
 
 
@@ -74,9 +75,10 @@ def evaluate_batches(
     """Return the exact averages of a step's loss and metrics over every sample of the data, at most ``microbatch`` at once."""
     averages = Averages(getattr(step, "metrics", {}), where.device, losses_of(step))
     with evaluating(model, where.device, key), contextlib.closing(_epoch(batches, where, microbatch)) as moved:
-        for on_device in moved:
+        for number, on_device in moved:
             interruption.check()
-            outputs = checked_loss(step(model, on_device), training=False)
+            with _placed(number, on_device):
+                outputs = checked_loss(step(model, on_device), training=False)
             count = samples_in(on_device) if outputs.count is None else outputs.count
             averages.add(outputs.loss.detach(), count, kept_metrics(outputs.metrics))
         return averages.compute()
@@ -103,22 +105,34 @@ def predict_batches(
     if forward is not None:
         forward = under(forward, where.precision, where.device)
     with evaluating(model, where.device, key), contextlib.closing(_epoch(batches, where, microbatch)) as moved:
-        for on_device in moved:
+        for number, on_device in moved:
             interruption.check()
-            predictions = _by_step(step, model, on_device) if forward is None else forward(model, on_device)
+            with _placed(number, on_device):
+                predictions = _by_step(step, model, on_device) if forward is None else forward(model, on_device)
             parts.append(move(map_leaves(_detached, predictions), torch.device("cpu")))
     joined = concatenate(parts)
     return widened(joined) if where.precision in MIXED else joined
 
 
-def _epoch(batches: Batches[B], where: Placement, microbatch: int | None) -> Generator[B, None, None]:
-    """Yield the batches of the one epoch that evaluation knows, number 0, or their pieces, on the device."""
-    for batch in batches.epoch(0):
+def _epoch(batches: Batches[B], where: Placement, microbatch: int | None) -> Generator[tuple[int, B], None, None]:
+    """Yield the batches of the one epoch that evaluation knows, number 0, or their pieces, on the device; and the number of each."""
+    for number, batch in enumerate(batches.epoch(0)):
         on_device = move(batch, where.device, where.memory_format)
-        if microbatch is None:
-            yield on_device
-        else:
-            yield from cut(on_device, microbatch)
+        for piece in (on_device,) if microbatch is None else cut(on_device, microbatch):
+            yield number, piece
+
+
+@contextlib.contextmanager
+def _placed(number: int, batch: object) -> Iterator[None]:
+    """Say of what a user's own code raises where it was, on what, and what it may mean."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, TorchflowError):
+            error.add_note(f"torchflow: in batch {number} of an evaluation, on {shapes(batch)}")
+            if (meaning := meaning_of(error)) is not None:
+                error.add_note(f"torchflow: {meaning}")
+        raise
 
 
 def _detached(leaf: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +17,37 @@ _SHAPE_ONLY = frozenset(
     for name in ("Alias", "Clone", "Permute", "ReshapeAlias", "Squeeze", "Transpose", "UnsafeView", "Unsqueeze", "View")
     for number in range(3)
 )
+
+
+def not_a_pair(batch: object) -> str:
+    """Say that a batch is not the pair (inputs, targets), and how to make it one."""
+    found, pairs = f"a {type(batch).__name__}", ""
+    if isinstance(batch, Mapping):
+        keys = [repr(key) for key in batch]
+        found += f" with keys {', '.join(keys)}"
+        pairs = f", data.map_batch(lambda b: (b[{keys[0]}], b[{keys[-1]}]))" if len(keys) > 1 else ""
+    elif isinstance(batch, (tuple, list)):
+        found += f" of {len(batch)}"
+        unpacked = (
+            ", data.map_batch(lambda b: (b[:-1], b[-1])), with supervised(loss, forward=lambda model, inputs: model(*inputs))"
+        )
+        pairs = unpacked if len(batch) > 2 else ""
+    return (
+        f"supervised() expects batches (inputs, targets), got {found}. Map the dataset to such pairs{pairs}, "
+        "or write a step of your own: def step(model, batch): ..."
+    )
+
+
+def weights_refused(loss: object) -> str | None:
+    """Return what is wrong with the weights of a loss of torch, or None: whole numbers are refused by torch, and late."""
+    for name in ("weight", "pos_weight"):
+        weights = getattr(loss, name, None)
+        if isinstance(loss, (*CLASSES, *ELEMENTWISE)) and isinstance(weights, Tensor) and not weights.is_floating_point():
+            return (
+                f"{type(loss).__name__}({name}=...) must hold real numbers, got {_kind(weights)}. Write {name}={name}.float(), or "
+                f"{name}=torch.tensor([1.0, 9.0])."
+            )
+    return None
 
 
 def shapes_differ(loss: object, predictions: Tensor, targets: Tensor) -> str:

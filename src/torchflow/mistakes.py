@@ -71,8 +71,8 @@ _SAID: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     ),
     (
         r"positional arguments?\b",
-        "a step is called with (model, batch), and supervised() calls model(inputs) and loss(predictions, targets). Write a step of your own for anything "
-        "else: def step(model, batch): ...",
+        "a step is called with (model, batch), and supervised() calls model(inputs) and loss(predictions, targets). A model that takes several is called by "
+        "supervised(loss, forward=lambda model, inputs: model(*inputs)). Write a step of your own for anything else: def step(model, batch): ...",
     ),
 )
 

@@ -22,6 +22,16 @@ MIXED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISIONS = ("float32", *MIXED, "float64")
 MATMUL_PRECISIONS = ("highest", "high", "medium")
 
+_TF32 = "'high' is TF32, where the device has it."
+
+# What the same is called in torch and elsewhere.
+_OTHER_NAMES = {
+    "bf16": ("bfloat16", "bf16-mixed", "mixed_bfloat16"),
+    "fp16": ("float16", "half", "16", "16-mixed", "mixed_float16"),
+    "float32": ("float", "fp32", "32", "32-true", "None"),
+    "float64": ("double", "fp64", "64", "64-true"),
+}
+
 
 def check_precision(precision: str, device: torch.device) -> str:
     """Check a precision's name: ``"float32"`` computes in the dtypes of the model and the data, unchanged.
@@ -31,7 +41,9 @@ def check_precision(precision: str, device: torch.device) -> str:
         ArgumentValueError: It is none of the known names.
         DeviceError: The device does not compute in it.
     """
-    one_of("precision", precision, PRECISIONS, hint="A float64 model and float64 data train in float64 under 'float32' too.")
+    meant = next((name for name, others in _OTHER_NAMES.items() if str(precision).removeprefix("torch.") in (name, *others)), None)
+    hint = f"Write precision={meant!r}." if meant else "A float64 model and float64 data train in float64 under 'float32' too."
+    one_of("precision", precision, PRECISIONS, hint=hint)
     if precision == "float64" and device.type == "mps":
         raise DeviceError(
             "precision 'float64' is not there on mps devices, which have no such numbers. Pass device='cpu', or 'float32'."
@@ -50,7 +62,7 @@ def check_matmul_precision(precision: str | None) -> str | None:
         ArgumentTypeError: It is no text.
         ArgumentValueError: It is none of torch's names.
     """
-    return None if precision is None else one_of("matmul_precision", precision, MATMUL_PRECISIONS)
+    return None if precision is None else one_of("matmul_precision", precision, MATMUL_PRECISIONS, hint=_TF32)
 
 
 @contextlib.contextmanager

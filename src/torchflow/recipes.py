@@ -86,6 +86,7 @@ def warm_up_cosine(warm_up: int | float = 0.05, *, lowest: float = 0.0, updates:
         ArgumentValueError: An argument has an impossible value; at the start of a run: its length is unknown, or there is no
             update left to fall.
     """
+    _refuse_optimizer("warm_up_cosine", warm_up)
     if isinstance(warm_up, float):
         if not 0.0 <= warm_up < 1.0:
             raise ArgumentValueError(f"warm_up must be a share from 0 up to below 1, or an int of updates, got {warm_up}.")
@@ -128,6 +129,7 @@ def one_cycle(
         ArgumentTypeError: An argument has the wrong type.
         ArgumentValueError: An argument has an impossible value; at the start of a run: its length is unknown, or too short.
     """
+    _refuse_optimizer("one_cycle", highest)
     if highest is not None:
         real("highest", highest, above=0.0)
     if real("rise", rise, above=0.0) >= 1.0:
@@ -153,6 +155,14 @@ def one_cycle(
         )
 
     return Schedule(recipe, every=Every(updates=1))
+
+
+def _refuse_optimizer(name: str, given: object) -> None:
+    """Say that a function that makes a schedule was given to the trainer in place of what it makes."""
+    if isinstance(given, Optimizer):
+        raise ArgumentTypeError(
+            f"{name} makes a schedule, and was called with the optimizer. Write scheduler={name}(), with its arguments."
+        )
 
 
 def _updates(name: str, given: int | None, plan: Plan) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchflow.arguments import function, shown
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, StepError
 from torchflow.loss_counts import class_count, mean_of
-from torchflow.loss_mistakes import CLASSES, ELEMENTWISE, refused, shapes_differ
+from torchflow.loss_mistakes import CLASSES, ELEMENTWISE, not_a_pair, refused, shapes_differ, weights_refused
 from torchflow.tree import samples_in
 from torchflow.types import B_contra, M, M_contra, Metric
 
@@ -78,11 +78,14 @@ def supervised(
         A step function whose ``Outputs`` carry the predictions.
 
     Raises:
-        ArgumentTypeError: ``loss``, ``forward`` or a metric cannot be called.
+        ArgumentTypeError: ``loss``, ``forward`` or a metric cannot be called, or the loss has weights in whole numbers.
         ArgumentValueError: A metric's name is ``"loss"``, empty, or holds a slash.
     """
     if metrics is not None and not isinstance(metrics, Mapping):
-        raise ArgumentTypeError(f"metrics must be a mapping from names to metrics, got {shown(metrics)}.")
+        raise ArgumentTypeError(
+            f"metrics must be a mapping from names to metrics, got {shown(metrics)}. "
+            "Write metrics={'accuracy': torchflow.metrics.accuracy}."
+        )
     return Supervised(loss, metrics or {}, forward)
 
 
@@ -107,6 +110,8 @@ class Supervised(Generic[M]):
             raise ArgumentTypeError(
                 f"loss must be an instance or a function, got the class {loss.__name__}. Write {loss.__name__}()."
             )
+        if (why := weights_refused(loss)) is not None:
+            raise ArgumentTypeError(why)
         self.loss = function("loss", loss, hint="Pass nn.MSELoss(), or a function (predictions, targets) -> Tensor.")
         hint = "Write forward=lambda model, inputs: model(inputs)[0]."
         self.forward = None if forward is None else function("forward", forward, hint=hint)
@@ -121,7 +126,7 @@ class Supervised(Generic[M]):
     def __call__(self, model: nn.Module, batch: tuple[Any, Any], /) -> Outputs:
         """Return the loss, the count, the metrics and the predictions of one batch."""
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            raise StepError(_not_a_pair(batch))
+            raise StepError(not_a_pair(batch))
         inputs, targets = batch
         predictions = model(inputs) if self.forward is None else self.forward(model, inputs)
         if self._same_shape and predictions.shape != (shape := targets.shape):
@@ -174,18 +179,6 @@ def _checked(name: str, metric: object) -> object:
     return metric
 
 
-def _not_a_pair(batch: object) -> str:
-    found = f"a {type(batch).__name__}"
-    if isinstance(batch, Mapping):
-        found += f" with keys {', '.join(map(repr, batch))}"
-    elif isinstance(batch, (tuple, list)):
-        found += f" of {len(batch)}"
-    return (
-        f"supervised() expects batches (inputs, targets), got {found}. Map the dataset to such pairs, "
-        "or write a step of your own: def step(model, batch): ..."
-    )
-
-
 def checked_loss(outputs: object, *, training: bool) -> Outputs:
     """Return what a step returned as ``Outputs`` with a sound loss.
 
@@ -195,6 +188,8 @@ def checked_loss(outputs: object, *, training: bool) -> Outputs:
     if not isinstance(outputs, Outputs):
         if not isinstance(outputs, Tensor):
             hint = " Return the tensor itself, not loss.item()." if isinstance(outputs, (int, float)) else ""
+            if isinstance(outputs, (dict, tuple, list)):
+                hint = " Return the loss alone, or Outputs(loss, metrics={...}, predictions=...)."
             raise StepError(f"step must return the loss as a Tensor, or Outputs, got {shown(outputs)}.{hint}")
         outputs = Outputs(outputs)
     loss = outputs.loss
@@ -235,5 +230,5 @@ def _check_metrics(metrics: Mapping[str, object]) -> None:
         elif not isinstance(value, tuple):
             raise StepError(
                 f"Outputs.metrics[{name!r}] must be a tensor of shape () or (samples,), or a tuple of arguments of a metric object, "
-                f"got {shown(value)}."
+                f"got {shown(value)}." + (" Give the tensor itself, not its .item()." if isinstance(value, (int, float)) else "")
             )

@@ -17,9 +17,10 @@ from torchflow import arguments
 from torchflow.copies import copied
 from torchflow.device import move
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, StepError
+from torchflow.mistakes import meaning_of
 from torchflow.randomness import preserved, seed_globals
 from torchflow.text_table import aligned, in_bytes
-from torchflow.tree import map_leaves, shapes
+from torchflow.tree import leaves_with_paths, map_leaves, shapes
 from torchflow.types import M
 
 _count: Any = sdpa_flop_count  # torch does not annotate it
@@ -167,10 +168,8 @@ def _watched(
             with saved_tensors_hooks(keep, lambda tensor: tensor), counter:
                 forward(model, move(batch, device))
         except Exception as error:
-            raise StepError(
-                f"the forward pass of {type(model).__name__} failed on inputs {shapes(inputs)}: {type(error).__name__}: {error}. "
-                "Give what the model is called with, or forward=lambda model, inputs: ... for another way to call it."
-            ) from error
+            found = f"failed on inputs {shapes(inputs)}: {type(error).__name__}: {error}. {_remedy(inputs, error)}"
+            raise StepError(f"the forward pass of {type(model).__name__} {found}") from error
     own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers()) if tensor.layout == torch.strided}
     return seen, {place: storage for place, storage in kept.items() if place not in own}
 
@@ -241,3 +240,9 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 def _indented(layer: Layer) -> str:
     place = layer.name.split(".")
     return f"{'  ' * len(place)}{place[-1]} {layer.kind}" if layer.name else layer.kind
+
+
+def _remedy(inputs: object, error: Exception) -> str:
+    if not any(isinstance(leaf, Tensor) for _, leaf in leaves_with_paths(inputs)):
+        return "Give one batch of tensors, such as torch.zeros(2, 3), or dataset.take_batch(range(2))[0]."
+    return f"{meaning_of(error) or 'Give what the model is called with.'} forward=lambda model, inputs: ... is for another way to call it."

@@ -83,5 +83,5 @@ def shapes(tree: object) -> str:
     for path, leaf in leaves_with_paths(tree):
         shape: Any = getattr(leaf, "shape", None)
         kind = str(getattr(leaf, "dtype", type(leaf).__name__)).removeprefix("torch.")
-        described.append(f"{path} {kind}" + ("" if shape is None else f" {tuple(shape)}"))
+        described.append(f"{path} {kind}".lstrip() + ("" if shape is None else f" {tuple(shape)}"))
     return ", ".join(described[:8]) + (", …" if len(described) > 8 else "")

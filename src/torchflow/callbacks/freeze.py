@@ -24,7 +24,8 @@ class Freeze(Freezing):
     """
 
     def __init__(self, *patterns: str, statistics: bool = True) -> None:
-        super().__init__([patterns_of("Freeze's patterns", patterns)], statistics=statistics)
+        hint = "Write the names one after the other: Freeze('encoder', 'head')."
+        super().__init__([patterns_of("Freeze's patterns", patterns, hint=hint)], statistics=statistics)
 
     def released(self, progress: Progress) -> int:
         """Return 0: nothing is ever released."""

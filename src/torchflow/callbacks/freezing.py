@@ -98,8 +98,13 @@ class Freezing(Callback):
         self._parameters, self._modules = [], []
 
 
-def patterns_of(name: str, given: object) -> Patterns:
+def patterns_of(name: str, given: object, *, hint: str = "") -> Patterns:
     """Check the patterns of one stage: text, or a list of texts.
+
+    Args:
+        name: What a message calls them.
+        given: The patterns.
+        hint: What to write instead.
 
     Raises:
         ArgumentTypeError: They are something else.
@@ -107,7 +112,9 @@ def patterns_of(name: str, given: object) -> Patterns:
     """
     patterns = (given,) if isinstance(given, str) else given
     if not isinstance(patterns, (list, tuple)) or not all(isinstance(pattern, str) for pattern in patterns):
-        raise ArgumentTypeError(f"{name} must be names or patterns of modules such as 'encoder' or '*.bias', got {shown(given)}.")
+        raise ArgumentTypeError(
+            f"{name} must be names or patterns of modules such as 'encoder' or '*.bias', got {shown(given)}.{hint and ' ' + hint}"
+        )
     if not patterns or not all(patterns):
         raise ArgumentValueError(f"{name} must not be empty, got {shown(given)}. Write the name of a module, such as 'encoder'.")
     return tuple(patterns)
