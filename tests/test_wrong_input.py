@@ -153,7 +153,7 @@ TRAINER: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "microbatch unknown": (
         {"microbatch": "half"},
         ArgumentValueError,
-        r"microbatch must be one of 'auto', got 'half' .*Or a number",
+        r"microbatch must be 'auto', got 'half' .*Or a number",
     ),
     "microbatch float": ({"microbatch": 0.5}, ArgumentTypeError, r"microbatch must be an int of at least 1, got 0\.5 .*Or 'auto'"),
     "microbatch bool": ({"microbatch": True}, ArgumentTypeError, r"microbatch must be an int of at least 1, got True"),
