@@ -354,6 +354,12 @@ MISTAKES = (
         "device=x.device",
     ),
     Mistake(
+        "texts that are still texts",
+        lambda: fitted(MSE, line(), [(f"text {n}", torch.zeros(1)) for n in range(8)]),
+        r"a layer was given a list",
+        "data.Vocabulary",
+    ),
+    Mistake(
         "layers in a plain list",
         lambda: fitted(MSE, Listed(), columns()),
         r"model\.rest holds layers that the model does not know",

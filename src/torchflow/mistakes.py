@@ -59,6 +59,13 @@ _SAID: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
         "an embedding was given an index that it does not have: they go from 0 to num_embeddings - 1. Make it as large as the vocabulary.",
     ),
     (r"for argument #1 'indices' to have one of the following scalar types", "an embedding wants whole numbers. Write x.long()."),
+    (
+        r"must be Tensor, not (list|tuple|dict|str)\b",
+        lambda m: (
+            f"a layer was given a {m[1]}. Texts become numbers by a data.Vocabulary, samples of several lengths a batch by collate=data.PadBatch(), and a model "
+            "of several inputs is called by supervised(loss, forward=lambda model, inputs: model(*inputs))."
+        ),
+    ),
     (r"backward through the graph a second time", _GRAPH),
     (r"on the same device|is not on the expected device|Input type \(torch\.cuda", _DEVICE),
     (

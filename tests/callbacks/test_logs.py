@@ -28,6 +28,7 @@ from torchflow import (
     JSONLines,
     LearningRate,
     Notify,
+    Profile,
     Progress,
     Sample,
     Stop,
@@ -368,3 +369,16 @@ def test_tensorboard_itself_reads_what_was_written(tmp_path: Path) -> None:
     found = [(point.step, point.value) for point in read.Scalars("train/loss")]
     expected = [(row["updates"], row["train/loss"]) for row in result.history.rows]
     assert found == [(step, pytest.approx(value, rel=1e-6)) for step, value in expected]
+
+
+@pytest.mark.parametrize("kind", [CSVLog, JSONLines, Profile])
+def test_a_folder_in_place_of_a_file_is_refused_and_stays(kind: Any, tmp_path: Path) -> None:
+    """Seen to fail without the check: a log then renames the folder, with all that is in it."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "model").write_text("precious")
+    made = trainer(callbacks=[kind(tmp_path / "runs")], checkpoints=tmp_path / "new")
+    with pytest.raises(
+        ArgumentValueError, match=rf"{kind.__name__} writes a file, and .*runs is a folder\. Name a file in it: {kind.__name__}\('"
+    ):
+        made.fit(line(), columns(), epochs=1)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["model", "runs"]

@@ -301,7 +301,7 @@ def test_wrong_paths_end_in_a_typed_error_with_what_to_do(tmp_path: Path) -> Non
         CheckpointError, match=r"is no folder, so model\.safetensors cannot be written there; create the folder first"
     ):
         save_model(model, tmp_path / "missing" / "model.safetensors")
-    with pytest.raises(CheckpointError, match="is a folder; give the model file in it"):
+    with pytest.raises(CheckpointError, match="is a folder without checkpoints; give the folder of a run, or the model file in it"):
         load_model(tmp_path, into=model)
     with pytest.raises(CheckpointError, match=r"does not exist; save_model\(model, .*\) writes it"):
         load_model(tmp_path / "missing", into=model)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchflow.arguments import path as checked_path
-from torchflow.callbacks.files import set_aside
+from torchflow.callbacks.files import refuse_folder, set_aside
 from torchflow.callbacks.history import history_of
 from torchflow.events import EpochStarted, Failed, Finished, Started, Validated
 from torchflow.hooks import Callback
@@ -38,6 +38,10 @@ class CSVLog(Callback):
         self.path = checked_path("path", path)
         self._columns: tuple[str, ...] = ()
         self._written = 0
+
+    def check(self, run: Run[Any, Any]) -> None:
+        """Refuse a folder in place of a file."""
+        refuse_folder(self, self.path)
 
     def on_fit_start(self, run: Run[Any, Any], event: Started) -> None:
         """Write the rows that a checkpoint held; of a fresh run there are none."""

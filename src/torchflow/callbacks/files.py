@@ -7,7 +7,19 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from torchflow.errors import ArgumentValueError
 from torchflow.hooks import Callback
+
+
+def refuse_folder(callback: Callback, path: Path) -> None:
+    """Refuse the path of a file that is a folder, which may hold anything, before it is renamed or a run fails at it.
+
+    Raises:
+        ArgumentValueError: It is a folder.
+    """
+    if path.is_dir():
+        name = type(callback).__name__
+        raise ArgumentValueError(f"{name} writes a file, and {path} is a folder. Name a file in it: {name}({str(path / 'log')!r}).")
 
 
 def set_aside(path: Path) -> Path | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torchflow.arguments import path as checked_path
-from torchflow.callbacks.files import set_aside
+from torchflow.callbacks.files import refuse_folder, set_aside
 from torchflow.callbacks.recurring import ChosenUpdates
 from torchflow.caller import warn_caller
 from torchflow.events import EpochEnded, Finished, Started, Stepped, Validated
@@ -45,6 +45,10 @@ class JSONLines(ChosenUpdates):
         self.path = checked_path("path", path)
         super().__init__(every)
         self._written = 0
+
+    def check(self, run: Run[Any, Any]) -> None:
+        """Refuse a folder in place of a file."""
+        refuse_folder(self, self.path)
 
     def on_fit_start(self, run: Run[Any, Any], event: Started) -> None:
         """Open the file where the checkpoint left it."""

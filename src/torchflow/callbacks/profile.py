@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchflow.arguments import flag, whole
 from torchflow.arguments import path as checked_path
+from torchflow.callbacks.files import refuse_folder
 from torchflow.events import Failed, Finished, Started, Stepped
 from torchflow.hooks import Callback
 
@@ -57,6 +58,10 @@ class Profile(Callback):
         }
         self._seen = 0
         self._profiler: torch.profiler.profile | None = None
+
+    def check(self, run: Run[Any, Any]) -> None:
+        """Refuse a folder in place of a file."""
+        refuse_folder(self, self.path)
 
     def on_fit_start(self, run: Run[Any, Any], event: Started) -> None:
         """Count from here."""

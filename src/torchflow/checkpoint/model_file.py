@@ -20,8 +20,9 @@ from torchflow.checkpoint.compare import differences
 from torchflow.checkpoint.files import FILES, FileSystem, read_file, replace_file
 from torchflow.checkpoint.model_bytes import ModelContent, lay_out, read_bytes
 from torchflow.checkpoint.shards import raw
+from torchflow.checkpoint.store import Store
 from torchflow.checkpoint.tensors import check_tensor, snapshot, view_of
-from torchflow.errors import ArgumentTypeError, CheckpointError, MismatchError, StateError
+from torchflow.errors import ArgumentTypeError, ArgumentValueError, CheckpointError, MismatchError, StateError
 from torchflow.names import plain_name
 from torchflow.types import HasState, M, State
 
@@ -60,26 +61,30 @@ def save_model(
         raise CheckpointError(f"{target} was not saved: {error.strerror or error}; what was there before is untouched.") from error
 
 
-def load_model(path: str | os.PathLike[str], into: M, *, strict: bool = True) -> M:
+def load_model(path: str | os.PathLike[str], into: M, *, strict: bool = True, best: bool = False) -> M:
     """Copy stored weights into a model's live tensors, and return the model.
 
     Args:
-        path: A file of :func:`save_model`, whose every byte is checked, or any other safetensors file of a state dict.
+        path: A file of :func:`save_model`, whose every byte is checked, or any other safetensors file of a state dict; or the folder
+            of a run, whose newest sound checkpoint is read. A checkpoint holds the model's own weights, not those of an average.
         into: The model. Its tensors keep their identity, so optimizers that hold them go on working.
         strict: Whether names, shapes and dtypes must all fit. False: what fits is loaded, and a ``UserWarning`` lists
             what was skipped.
+        best: Of the folder of a run, whether its best checkpoint is read, by the rule of ``Checkpoints(best=...)``.
 
     Raises:
-        ArgumentTypeError: No module, no path, or ``strict`` no bool.
-        CheckpointError: There is no such file, or it is a pickle.
+        ArgumentTypeError: No module, no path, or ``strict`` or ``best`` no bool.
+        ArgumentValueError: ``best`` of a file.
+        CheckpointError: There is no such file, it is a pickle, or a folder without the checkpoint that is asked for.
         CorruptCheckpointError: It is no safetensors file, or not what was written.
         MismatchError: It does not fit; ``differences`` has all the reasons, and the model is as it was.
         StateError: The model has parameters without values (lazy, meta).
     """
     source = arguments.path("path", path)
     arguments.flag("strict", strict)
+    arguments.flag("best", best)
     live = _live_tensors("into", into)
-    stored = _with_tied_names(_read(source).tensors, live)
+    stored = _with_tied_names(_of_run(source, best) if best or os.path.isdir(source) else _read(source).tensors, live)
     found = [*differences(stored, live), *_conflicts(stored, live)]
     if found and strict:
         listed = "\n  ".join(found)
@@ -105,6 +110,23 @@ def read_encoder_states(path: str | os.PathLike[str]) -> dict[str, Any]:
         CorruptCheckpointError: As :func:`load_model`.
     """
     return _read(arguments.path("path", path)).encoders
+
+
+def _of_run(folder: Path, best: bool) -> dict[str, Tensor]:
+    """Return the model in a checkpoint of a run."""
+    if not os.path.isdir(folder):
+        raise ArgumentValueError(
+            f"best=True is for the folder of a run, and {folder} is none. Give the folder of Checkpoints(...)."
+        )
+    store = Store(folder)
+    if not store.steps():
+        raise CheckpointError(f"{folder} is a folder without checkpoints; give the folder of a run, or the model file in it.")
+    step = store.pointed("best") if best else None
+    if best and step is None:
+        raise CheckpointError(f"{folder} has no best checkpoint; Checkpoints({str(folder)!r}, best='valid/loss') keeps one.")
+    loaded = store.load(step)
+    assert loaded is not None
+    return dict(loaded.state["model"])
 
 
 def _read(source: Path) -> ModelContent:

@@ -51,6 +51,10 @@ class FittedVocabulary:
         """How many tokens there are, as in ``nn.Embedding(vocabulary.size, ...)``."""
         return len(self.specials) + self.tokens.size
 
+    def __len__(self) -> int:
+        """Return how many tokens there are."""
+        return self.size
+
     @property
     def padding(self) -> int | None:
         """The number of the padding token; None without one."""
