@@ -245,6 +245,5 @@ def _indented(layer: Layer) -> str:
 def _remedy(inputs: object, error: Exception) -> str:
     if not any(isinstance(leaf, Tensor) for _, leaf in leaves_with_paths(inputs)):
         return "Give one batch of tensors, such as torch.zeros(2, 3), or dataset.take_batch(range(2))[0]."
-    # A pair is most often a batch with its targets: what torch says of a tuple would lead astray.
-    meaning = None if isinstance(inputs, tuple) else meaning_of(error)
+    meaning = None if isinstance(inputs, tuple) else meaning_of(error)  # a pair is most often a batch with its targets
     return f"{meaning or 'Give what the model is called with.'} forward=lambda model, inputs: ... is for another way to call it."
