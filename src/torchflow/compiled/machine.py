@@ -7,7 +7,7 @@ costs a third of one through ``torch.compile``.
 
 from __future__ import annotations
 
-import weakref
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,12 +74,15 @@ def _compiled(graph: Any, given: list[Any], *, on_cpu: bool) -> Machine:
     direct: Machine | None = getattr(inside[0][1], "current_callable", None)
     if not callable(direct):
         return lambda flat: whole(*flat)
-    _KEPT[direct] = whole
-    return direct
+
+    def machine(flat: list[Tensor], around: Any = whole) -> Sequence[Tensor]:  # what is around it lives as long as it does
+        return direct(flat)
+
+    return machine
 
 
-_KEPT: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
-"""What a function that is called directly needs to stay alive."""
+_GRAPHS = itertools.count()
+"""Counts the graphs that this process has compiled."""
 
 
 def _headers_pay() -> bool:
@@ -89,7 +92,7 @@ def _headers_pay() -> bool:
     """
     from torch._inductor import codecache  # noqa: PLC0415  (the compiler takes a second to import)
 
-    return bool(_KEPT) or Path(getattr(codecache, "_HEADER_DIR", "/nowhere")).is_dir()
+    return next(_GRAPHS) > 0 or Path(getattr(codecache, "_HEADER_DIR", "/nowhere")).is_dir()
 
 
 def _takes_and_gives(inner: Any, outer: Any) -> bool:
