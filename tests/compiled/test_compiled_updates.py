@@ -106,6 +106,28 @@ def test_machine_code_forgets_neither_weight_decay_nor_dampening() -> None:
     assert_alike(model, columns, within=1e-12, optimizer=recipe, fitted={"batch_size": 16})
 
 
+@pytest.mark.parametrize("compile", [True, Updates(4)])
+def test_machine_code_finds_what_is_not_finite(compile: bool | Updates) -> None:
+    """Seen to fail where a product with zero is to find it: torch 2.13's compiler takes ``nan * 0`` for 0."""
+
+    def edge(model: nn.Module, batch: Any) -> Tensor:
+        predictions = model(batch[0])
+        loss: Tensor = (predictions - batch[1]).square().mean()
+        return loss + (predictions - predictions.detach()).square().sum().sqrt()  # 0, with a slope of 0 times infinity
+
+    x, y = table(24, 3)
+    x[13] = torch.nan
+    fitted = {"shuffle": False, "epochs": 2}
+    with pytest.raises(NonFiniteError, match=r"the loss is not finite at epoch 0, batch 3, samples 12, 13, 14, 15 \(update 3\)"):
+        trained(compile, small_network(3), (x, y), fitted=fitted)
+    assert_alike(lambda: small_network(3), (x, y), nonfinite="skip", compile=compile, fitted=fitted)
+    with pytest.raises(NonFiniteError, match="a gradient is not finite at epoch 0, batch 0"):
+        trained(compile, small_network(3), table(24, 3), step=edge, fitted=fitted)
+    x[13], y[13] = 0.0, 1e30  # whose square float32 does not hold
+    with pytest.raises(NonFiniteError, match=r"the loss is not finite at epoch 0, batch 3"):
+        trained(compile, small_network(3), (x, y), clip_norm=1.0, fitted=fitted)
+
+
 def test_machine_code_draws_dropout_from_the_update_s_key_and_keeps_running_statistics() -> None:
     """Equal runs are equal to the bit; runs of other seeds are not; statistics are those of every batch."""
     columns = table(24, 3)

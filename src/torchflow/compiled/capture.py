@@ -8,6 +8,7 @@ found here and said: the run then goes on uncompiled.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -135,12 +136,13 @@ class _Update:
     def _prepare(self, parameters: list[Tensor], parts: list[Counted]) -> Tensor:
         """Clip; return whether the losses and the gradients were finite, shape ()."""
         choices = self._run.choices
-        zeros = [part.loss * 0 for part in parts]  # NaN where a value is not finite
+        looked_at = [part.loss for part in parts]
         if choices.clip_norm is None:
-            zeros += [(p.grad * 0).sum() for p in parameters if p.grad is not None]
+            looked_at += [p.grad for p in parameters if p.grad is not None]
         norm = clip(parameters, choices.clip_norm, choices.clip_value) if choices.clips else None
-        zeros += [] if norm is None else [norm * 0]
-        return sum(zeros[1:], zeros[0]) == 0
+        looked_at += [] if norm is None else [norm]
+        # Not by a product with zero, which the compiler takes for zero, whatever the other factor is.
+        return reduce(torch.logical_and, [torch.isfinite(tensor).all() for tensor in looked_at])
 
     def _step(self, tensors: list[Tensor], states: list[Tensor], rates: Tensor) -> list[Tensor]:
         """Let each optimizer's own step act on the tensors; return the new state."""
