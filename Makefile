@@ -25,7 +25,7 @@ PEERS := .venv-peers
 
 FITTING := .venv-fitting
 
-.PHONY: help example gallery test lint types docs docs-quick docs-check pytest bench bench-peers faults fitting dist clean distclean
+.PHONY: help example gallery test lint types docs docs-quick docs-check pytest bench bench-peers faults machine-code fitting dist clean distclean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -76,6 +76,9 @@ bench-peers: $(PEERS)/.installed  ## Install the libraries that torchflow is mea
 
 faults: $(VENV)/.test-installed  ## Kill, damage and starve a training some thousand times, and write the table of docs/reliability.rst
 	$(ONE_THREAD) $(BIN)/python -m tests.faults --write
+
+machine-code: $(VENV)/.test-installed  ## Run the tests of compiled updates on what the compiler makes, which takes it an hour
+	TORCHFLOW_COMPILE_ALL=1 $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) tests/compiled
 
 fitting: $(FITTING)/.installed  ## Run the how-to pages and more with transformers, datasets, timm and PyTorch Geometric themselves
 	PYTHONPATH=src HF_HUB_OFFLINE=1 TORCHFLOW_FITTING=1 $(ONE_THREAD) $(FITTING)/bin/python -m pytest -q -W ignore::DeprecationWarning \

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -244,14 +243,6 @@ def test_every_captured_optimizer_is_torchs_own(name: str) -> None:
     assert_alike(
         lambda: small_network(3, dtype=torch.float64), columns, within=1e-12, optimizer=OPTIMIZERS[name], scheduler=schedule
     )
-
-
-@pytest.mark.skipif("TORCHFLOW_COMPILE_ALL" not in os.environ, reason="minutes of compiling; TORCHFLOW_COMPILE_ALL=1 asks for them")
-@pytest.mark.usefixtures("float64_by_default")
-@pytest.mark.parametrize("name", CAPTURED)
-def test_the_machine_code_of_every_optimizer_is_torchs_own(name: str) -> None:
-    columns = table(27, 3, dtype=torch.float64)
-    assert_alike(lambda: small_network(3, dtype=torch.float64), columns, within=1e-12, optimizer=OPTIMIZERS[name])
 
 
 SCHEDULES: dict[str, Any] = {

@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from torchflow.compiled.capture import Captured
+from torchflow.compiled.replay import replayed
 
 Machine = Callable[[list[Tensor]], Sequence[Tensor]]
 """From the changed values, the other values and constants, and stacked leaves and rates to new values and stacked reports."""
@@ -47,12 +48,17 @@ def compile_updates(captured: Captured, values: Sequence[Tensor], stacked: Seque
         return scan_op(once, list(flat[:count]), list(flat[end:]), tuple(flat[count:end]))
 
     with torch.no_grad():
-        once = make_fx(body, tracing_mode="fake")(*given[:count], *(leaf[0] for leaf in given[end:]), *given[count:end])
+        first = _fakes([*carried, *(leaf[0] for leaf in stacked), *known], [])
+        once = make_fx(body, tracing_mode="fake")(*first)
+        on_cpu = all(value.is_cpu for value in values)
+        options = {} if _headers_pay() else {"cpp_cache_precompile_headers": False}
+        if on_cpu and (machine := replayed(once, first, count, len(stacked), options)) is not None:
+            return cast(Machine, machine)
         graph = make_fx(updates, tracing_mode="fake")(*given)
-        return _compiled(graph, given, on_cpu=all(value.is_cpu for value in values))
+        return _compiled(graph, given, {**options, "cpp_wrapper": True} if on_cpu else {})
 
 
-def _compiled(graph: Any, given: list[Any], *, on_cpu: bool) -> Machine:
+def _compiled(graph: Any, given: list[Any], options: dict[str, Any]) -> Machine:
     """Compile a graph by Inductor.
 
     What Inductor makes is wrapped by torch in what gradients, aliases and mutated arguments need. This graph has none of them, and
@@ -67,9 +73,8 @@ def _compiled(graph: Any, given: list[Any], *, on_cpu: bool) -> Machine:
         inside.append((inner, made))
         return made
 
-    options = {"cpp_wrapper": True, **({} if _headers_pay() else {"cpp_cache_precompile_headers": False})} if on_cpu else {}
     whole: Any = compile_fx(graph, given, inner_compile=keeping, config_patches=options)
-    if not on_cpu or len(inside) != 1 or not _takes_and_gives(inside[0][0], graph):
+    if not options or len(inside) != 1 or not _takes_and_gives(inside[0][0], graph):
         return lambda flat: whole(*flat)
     direct: Machine | None = getattr(inside[0][1], "current_callable", None)
     if not callable(direct):

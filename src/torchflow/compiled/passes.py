@@ -43,8 +43,8 @@ def compute_scalars_once(graph: GraphModule) -> None:
                 user.replace_input_with(node, alone)
 
 
-_PLACES = (torch.ops.aten.select.int, torch.ops.aten.unbind.int)
-"""What takes a number from a tensor computes nothing."""
+_PLACES = (torch.ops.aten.select.int, torch.ops.aten.unbind.int, torch.ops.aten.full.default, torch.ops.aten.ones_like.default)
+"""What takes a number from a tensor computes nothing, nor does a constant."""
 
 
 def _is_single(node: Node) -> bool:
