@@ -19,7 +19,10 @@ from torchflow.arguments import shown
 from torchflow.device import move
 from torchflow.errors import StateError, StepError
 from torchflow.types import Metric, State, Stateful
-from torchflow.weighted_mean import BLOCK, Weighed, WeightedMean, exact_dtype
+from torchflow.weighted_mean import Weighed, WeightedMean, exact_dtype
+
+FEW = 8
+"""Losses of fewer updates wait for others to be summed with; so many are worth a sum of their own."""
 
 
 class Averages:
@@ -72,12 +75,16 @@ class Averages:
             counts: How many samples each is the mean of: one number, or a tensor of shape (batches,).
             metrics: As in ``Outputs.metrics``.
         """
-        if not metrics and losses.shape[0] < BLOCK and not isinstance(counts, Tensor):
+        if not metrics and len(losses) < FEW and not isinstance(counts, Tensor):
             for loss in losses.unbind():
                 self._loss.add(loss, counts)
             return
-        weight = counts.type(self._kind).sum() if isinstance(counts, Tensor) else len(losses) * counts
-        self._loss.add_sum((losses.type(self._kind) * counts).sum(), weight)
+        if isinstance(counts, Tensor):
+            weight: float | Tensor = counts.type(self._kind).sum()
+            self._loss.add_sum((losses.type(self._kind) * counts).sum(), weight)
+        else:
+            weight = len(losses) * counts
+            self._loss.add_sum(losses.sum(dtype=self._kind) * counts, weight)
         for name, value in metrics.items():
             if isinstance(value, tuple):
                 for number in range(len(losses)):
