@@ -72,10 +72,9 @@ def from_parquet(
     later runs find the folder and decode nothing. It is made anew when a parquet file has another size or time.
 
     Several files are one table, their rows in the order of the files: all have the same columns, whose order may differ, or at
-    least those of ``features`` and ``target`` where both are named. A column that is of whole numbers in one file and of others in
-    another, as pandas writes one with gaps, is of numbers; other types that differ are an error. No window of
-    :meth:`Dataset.windows` spans two files. A file that cannot be read is an error, whatever its others hold: leave it out of
-    the list.
+    least those that ``features`` and ``target`` name. A column that is of whole numbers in one file and of others in another, as
+    pandas writes one with gaps, is of numbers; other kinds that differ are an error. No window of
+    :meth:`torchflow.data.Dataset.windows` spans two files. A file that cannot be read is an error: leave it out of the list.
 
     Args:
         path: A file; a list of files; or a folder, of which the files in ``.parquet`` and ``.pq`` are taken in the order of their

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from torchflow.data.cache_use import made_and_used
 from torchflow.data.readers.arrow import is_text, numbers_of, pyarrow
 from torchflow.data.readers.mapped import MappedTable
-from torchflow.data.readers.mapped_files import digest, read_manifest, write_mapped
+from torchflow.data.readers.mapped_files import cannot_be_written, digest, read_manifest, write_mapped
 from torchflow.data.readers.parquet_file import Parquet
 from torchflow.data.readers.parquet_table import ParquetTable
 from torchflow.errors import FileError, TableError
@@ -32,12 +33,16 @@ def spilled(table: ParquetTable, folder: Path) -> MappedTable:
     origin = {"files": states, "columns": list(table.names)}
     # A folder of its own for each choice of files and columns: several may share one cache=.
     folder = folder / f"{table.files[0].path.stem}-{digest([[state['path'] for state in states], origin['columns']])}"
+    try:
+        use = made_and_used(folder)
+    except OSError as error:
+        raise cannot_be_written(folder, error) from error
     manifest = read_manifest(folder, origin)
     if manifest is None:
         schema = pyarrow("from_parquet").schema([(field.name, _plain_type(field.type)) for field in table.schema])
         pieces = (_plain(part, schema, path) for path, piece in table.pieces() for part in _parts(piece, path, folder))
         manifest = write_mapped(folder, pieces, schema, table.moments, origin)
-    return MappedTable(folder, manifest, "from_parquet")
+    return MappedTable(folder, manifest, "from_parquet", use)
 
 
 def _state(file: Parquet) -> dict[str, Any]:

@@ -73,9 +73,9 @@ def from_csv(
     :class:`torchflow.data.TableEncoder` to make numbers of: a column is true or false, of whole numbers, of numbers or of
     dates (``2024-05-31``, with a time or without) where all its cells are, gaps left out, and of texts otherwise.
 
-    Several files are one table, their rows in the order of the files: all have a header of the same columns, whose order may
-    differ, or at least those of ``features`` and ``target`` where both are named. No window of :meth:`Dataset.windows` spans two
-    files. A file that cannot be read is an error, whatever its others hold: leave it out of the list.
+    Several files are one table, their rows in the order of the files: all have the same columns, whose order may differ, or at
+    least those that ``features`` and ``target`` name. No window of :meth:`torchflow.data.Dataset.windows` spans two files. A file
+    that cannot be read is an error: leave it out of the list.
 
     Args:
         path: A text file in UTF-8; a list of them; or a folder, of which the files in ``.csv`` and ``.tsv`` are taken in the order of
