@@ -91,6 +91,7 @@ def wrong_factories(x: Tensor) -> None:
     data.linear(samples=1e3)  # type: ignore[arg-type]
     data.from_csv("line.csv", target=3)  # type: ignore[call-overload]
     data.from_csv({"a.csv", "b.csv"})  # type: ignore[call-overload]  # in which order?
+    data.from_dicom("scans", window="lung")  # type: ignore[arg-type]
     data.from_csv("line.csv", "y")  # type: ignore[call-overload]  # which one is it?
     data.from_frame([1, 2])  # type: ignore[call-overload]
 
