@@ -92,7 +92,7 @@ nitpick_ignore_regex = [
         "py:.*",
         r"(torchflow\.)?(\w+\.)*(Source|Frame|ArrowStream|Part|Amounts|Classes|FileSystem|Keys|Choices|Scheduling|Averages|Saver|Alarm|Hook)",
     ),
-    ("py:.*", r"(torchflow\.)?(\w+\.)*(Labelling|Tokens|Bucketing|Numbers|Labels|FitOptions|FoldOptions|Prepare)"),
+    ("py:.*", r"(torchflow\.)?(\w+\.)*(Labelling|Tokens|Bucketing|Numbers|Labels|Paths|FitOptions|FoldOptions|Prepare)"),
     ("py:.*", r"optional"),
 ]
 

@@ -31,7 +31,7 @@ FLOORS = (
     ("plots",),
     ("range_test",),
     ("callbacks",),
-    ("building", "inspection", "options", "run_plan", "summarizing"),
+    ("building", "cached_folders", "inspection", "options", "run_plan", "summarizing"),
     ("blueprint",),
     ("trials",),
     ("planning", "rehearsal"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple, assert_type
 
 import numpy as np
@@ -39,6 +40,8 @@ def right_factories(x: Tensor, y: Tensor, table: str) -> None:
     assert_type(data.linear(weight=[1.0, 2.0]), Dataset[Pair])
     assert_type(data.from_csv(table, target="y"), Dataset[Pair])
     assert_type(data.from_csv(table)[0], dict[str, Any])
+    assert_type(data.from_csv(["a.csv", Path("b.csv")], target="y"), Dataset[Pair])
+    assert_type(data.from_parquet(["a.parquet", "b.parquet"])[0], dict[str, Any])
     assert_type(data.as_dataset([1, 2]), Dataset[Any])
 
 
@@ -87,6 +90,8 @@ def wrong_factories(x: Tensor) -> None:
     data.linear(weight="steep")  # type: ignore[arg-type]
     data.linear(samples=1e3)  # type: ignore[arg-type]
     data.from_csv("line.csv", target=3)  # type: ignore[call-overload]
+    data.from_csv({"a.csv", "b.csv"})  # type: ignore[call-overload]  # in which order?
+    data.from_dicom("scans", window="lung")  # type: ignore[arg-type]
     data.from_csv("line.csv", "y")  # type: ignore[call-overload]  # which one is it?
     data.from_frame([1, 2])  # type: ignore[call-overload]
 

@@ -1,7 +1,9 @@
 """The command for people: ``torchflow inspect``, ``verify`` and ``resume-plan`` look at the folder of a run, and only look.
 
-The exit status is 0; 1 where ``inspect`` or ``verify`` found damage or ``resume-plan`` nothing to go on from; 2 where there was no run
-to look at.
+``torchflow cache list`` looks at the caches in a folder, and ``torchflow cache clear`` removes those that nobody uses.
+
+The exit status is 0; 1 where ``inspect`` or ``verify`` found damage, ``resume-plan`` nothing to go on from, or ``clear`` left something;
+2 where there was no run, or no folder, to look at.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -17,9 +20,10 @@ from typing import Any, TextIO
 
 import torchflow
 from torchflow import arguments
+from torchflow.cached_folders import caches_in, clear_caches
 from torchflow.errors import TorchflowError
 from torchflow.inspection import inspect, resume_plan, verify
-from torchflow.report import escaped, inspection_lines, plain, plan_lines, verification_lines
+from torchflow.report import cache_lines, cleared_lines, escaped, inspection_lines, plain, plan_lines, verification_lines
 
 FINE, BAD, NO_RUN, INTERRUPTED = 0, 1, 2, 130
 
@@ -35,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         facts, lines, status = _answer(options)
         text = json.dumps(plain(dataclasses.asdict(facts)), indent=1, allow_nan=False) if options.json else "\n".join(lines)
     except (TorchflowError, OSError) as error:
-        _print(f"torchflow {options.command}: {' '.join(str(error).split())}", sys.stderr)
+        _print(f"torchflow {' '.join(filter(None, (options.command, options.action)))}: {' '.join(str(error).split())}", sys.stderr)
         return NO_RUN
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -46,6 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _answer(options: argparse.Namespace) -> tuple[Any, Iterable[str], int]:
     """Return the facts, the lines that tell them, and the exit status."""
     folder: Path = arguments.path("FOLDER", options.folder)
+    if options.action == "list":
+        caches = caches_in(folder, options.older_than)
+        return caches, cache_lines(caches), FINE
+    if options.action == "clear":
+        done = clear_caches(folder, options.older_than)
+        return done, cleared_lines(done), BAD if done.left else FINE
     if options.command == "inspect":
         seen = inspect(folder, options.rows)
         return seen, inspection_lines(seen), FINE if all(entry.sound for entry in seen.checkpoints) else BAD
@@ -59,7 +69,7 @@ def _answer(options: argparse.Namespace) -> tuple[Any, Iterable[str], int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="torchflow",
-        description="Look at the folder of a run. Nothing is changed, and a run may be writing meanwhile.",
+        description="Look at the folder of a run, which changes nothing and may be done while it writes; list and clear caches.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"torchflow {torchflow.__version__}")
@@ -72,9 +82,37 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=what, description=what, allow_abbrev=False)
         command.add_argument("folder", metavar="FOLDER", help="the folder that Checkpoints(...) was given")
         command.add_argument("--json", action="store_true", help="print JSON for programs instead of text for people")
+        command.set_defaults(action=None)
         if name == "inspect":
             command.add_argument("--rows", metavar="N", type=_count, help="only the last N rows of the history")
+    _add_cache(commands.add_parser("cache", help="list or clear the caches in a folder", allow_abbrev=False))
     return parser
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, what in (
+        ("list", "the caches in a folder: their room, when they were used last, and what they were made of"),
+        ("clear", "remove the caches in a folder that nobody uses, and nothing else; status 1 if one was left"),
+    ):
+        action = actions.add_parser(name, help=what, description=what, allow_abbrev=False)
+        action.add_argument(
+            "folder", metavar="FOLDER", help="the folder that cache(...) or cache=... was given, or one cache in it"
+        )
+        action.add_argument(
+            "--older-than", metavar="DAYS", type=_days, default=0.0, help="only those that nobody has used for so long"
+        )
+        action.add_argument("--json", action="store_true", help="print JSON for programs instead of text for people")
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = math.nan
+    if not (math.isfinite(days) and days >= 0):
+        raise argparse.ArgumentTypeError(f"DAYS must be a number from 0 on, got {escaped(text)!r}")
+    return days
 
 
 def _count(text: str) -> int:

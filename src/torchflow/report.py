@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from torchflow.cached_folders import Cache, Caches, Cleared
 from torchflow.inspection import CHOSEN, Entry, Folder, Inspection, ResumePlan, Verification
 
 WIDTH = 80
@@ -98,6 +100,27 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], keys: int = 0, *
             yield "  ".join(row[i].ljust(widths[i]) if words else row[i].rjust(widths[i]) for i in columns).rstrip()
 
 
+def cache_lines(found: Caches) -> Iterator[str]:
+    """Return the lines of ``torchflow cache list``."""
+    yield from _field("folder", found.folder)
+    yield from _field("caches", f"{len(found.caches)}, {size_text(found.bytes)}")
+    for cache in found.caches:
+        state = {True: ", in use", None: ", whether it is in use cannot be seen"}.get(cache.in_use, "")
+        yield from _cache_lines(cache, state)
+
+
+def cleared_lines(done: Cleared) -> Iterator[str]:
+    """Return the lines of ``torchflow cache clear``."""
+    yield from _field("folder", done.folder)
+    yield from _field("removed", f"{len(done.removed)}, {size_text(done.bytes)}")
+    for cache in done.removed:
+        yield from _cache_lines(cache)
+    if done.left:
+        yield from _field("left", str(len(done.left)))
+    for cache, reason in done.left:
+        yield from _cache_lines(cache, f": {reason}")
+
+
 def escaped(text: str) -> str:
     """Return a text in which every character that is not printed as itself is spelled out."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
@@ -156,6 +179,11 @@ def _entry_lines(entries: Sequence[Entry]) -> Iterator[str]:
         yield f"  {entry.name.ljust(width)}  {age:>6} old  {size:>10}  {verdict}{', best' if entry.best else ''}"
         if entry.reason is not None:
             yield from _wrapped(entry.reason, "      ", "      ")
+
+
+def _cache_lines(cache: Cache, after: str = "") -> Iterator[str]:
+    yield from _wrapped(os.path.basename(cache.path), "  ", "    ")
+    yield from _wrapped(f"{size_text(cache.bytes)}, used {age_text(cache.age)} ago, {cache.made_of}{after}", "      ", "      ")
 
 
 def _environment_lines(found: Inspection) -> Iterator[str]:

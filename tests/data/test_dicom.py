@@ -13,14 +13,14 @@ import pytest
 import torch
 from pydicom.dataset import Dataset as DicomDataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.pixels.processing import apply_modality_lut
+from pydicom.pixels.processing import apply_modality_lut, apply_windowing
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from tests.data.fuzzed_pictures import DICOM
 from tests.data.pictures import Values, noise, png, write
 from torchflow import data
-from torchflow.errors import ArgumentValueError, FileError
+from torchflow.errors import ArgumentTypeError, ArgumentValueError, FileError
 
 UNIT = "Hounsfield units"
 
@@ -132,6 +132,77 @@ def test_each_frame_of_an_enhanced_file_has_its_own_slope(tmp_path: Path) -> Non
     assert torch.equal(image_of(path, frame=2), dataset[0][2])
     with pytest.raises(FileError, match=r"it has 3 frames, and frame=3 was asked for\. Pass one from 0 to 2"):
         image_of(path, frame=3)
+
+
+def test_a_window_goes_from_0_to_1_in_the_unit_of_the_modality(tmp_path: Path) -> None:
+    """Fails if the window is laid over the stored values: these are 1000 above their unit."""
+    values = np.array([[-200, -160, 40, 140, 240, 300]], np.int16) + 1000
+    path = written(tmp_path / "a.dcm", values.astype(np.int16), **rescaled(1, -1000), WindowCenter=500, WindowWidth=2)
+    dataset = data.from_dicom([path], window=(40, 400))
+    assert torch.allclose(dataset[0], torch.tensor([[[0, 0, 0.5, 0.75, 1, 1]]]))
+    assert dataset[0].dtype == torch.float32
+    assert dataset.schema is not None
+    assert dataset.schema["image"].unit is None
+    assert image_of(path, window=(40, 400), size=(1, 12), fit="pad", padding=0.5)[0, 0, 0] == 0.5
+    third = written(tmp_path / "b.dcm", np.array([[0, 1]], np.int16), **rescaled(1 / 8, 1 / 4))
+    assert torch.allclose(image_of(third, window=(1 / 3, 1 / 3)), torch.tensor([[[1 / 4, 5 / 8]]]))
+
+
+@pytest.mark.parametrize("center", [400, 0])
+@pytest.mark.parametrize("function", [None, "LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_the_window_of_a_file_is_the_one_that_pydicom_applies(tmp_path: Path, function: str | None, center: float) -> None:
+    """Fails if another of several windows is taken, if the function is left out, or if the range of stored values shows."""
+    values = noise(9, 9, dtype=np.int16)
+    header = {**rescaled(0.5, -10), "WindowCenter": [center, 10], "WindowWidth": [6000, 20]}
+    path = written(tmp_path / "a.dcm", values, **header, **({} if function is None else {"VOILUTFunction": function}))
+    stored = pydicom.dcmread(path)
+    shown = apply_windowing(apply_modality_lut(stored.pixel_array, stored), stored)
+    low, high = (end * 0.5 - 10 for end in (-(2**15), 2**15 - 1))
+    assert torch.allclose(image_of(path, window="file", dtype=torch.float64)[0], torch.from_numpy((shown - low) / (high - low)))
+
+
+def test_each_frame_of_an_enhanced_file_has_its_own_window(tmp_path: Path) -> None:
+    groups = []
+    for number in range(2):
+        window = DicomDataset()
+        window.WindowCenter, window.WindowWidth, window.VOILUTFunction = 100 * (number + 1), 100, "LINEAR_EXACT"
+        group = DicomDataset()
+        group.FrameVOILUTSequence = DicomSequence([window])
+        groups.append(group)
+    frames = np.full((2, 1, 1), 125, np.uint16)
+    path = written(tmp_path / "a.dcm", frames, PerFrameFunctionalGroupsSequence=DicomSequence(groups))
+    assert image_of(path, window="file", frame="all").reshape(-1).tolist() == [0.75, 0.0]
+
+
+def test_series_are_windowed_slice_by_slice(tmp_path: Path) -> None:
+    slices = series(tmp_path)
+    (volume,) = data.from_dicom(tmp_path, by="series", window=(0, 2**15))
+    expected = np.stack([slices[number] for number in range(5)]) / 2**15 + 0.5
+    assert torch.allclose(volume[0], torch.from_numpy(expected).float().clamp(0, 1))
+
+
+def test_windows_that_are_none_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.dcm", noise(3, 3, dtype=np.int16))
+    with pytest.raises(FileError, match=r"a\.dcm cannot be read: it names no window \(0028,1050 and 0028,1051\)\. Pass window="):
+        image_of(path, window="file")
+    with pytest.raises(FileError, match="it is in colours, which have no window"):
+        image_of(DICOM / "SC_rgb_rle.dcm", window=(40, 400))
+    empty = written(tmp_path / "b.dcm", noise(3, 3, dtype=np.int16), WindowCenter=None, WindowWidth=400)
+    with pytest.raises(FileError, match="it names no window"):
+        image_of(empty, window="file")
+    for dtype in (None, torch.int16):
+        with pytest.raises(ArgumentValueError, match=r"window= needs values in their unit\. Use a floating dtype="):
+            image_of(path, window=(40, 400), dtype=dtype)
+    wrong: list[tuple[Any, type[Exception], str]] = [
+        ("lung", ArgumentValueError, r"window must be 'file', got 'lung' \(str\)\. Or use \(center, width\)"),
+        (40, ArgumentTypeError, "window must be \\(center, width\\), 'file' or None, got 40"),
+        ((1, 2, 3), ArgumentTypeError, "window must be"),
+        ((40, 0), ArgumentValueError, "window's width must be a finite number above 0, got 0"),
+        ((float("nan"), 1), ArgumentValueError, "window's center must be a finite number"),
+    ]
+    for window, error, message in wrong:
+        with pytest.raises(error, match=message):
+            image_of(path, window=window)
 
 
 def test_colours_are_pictures_from_0_to_1() -> None:

@@ -94,7 +94,7 @@ def test_files_that_are_not_there_are_named_with_what_is(tmp_path: Path) -> None
     with pytest.raises(FileError, match=r"there is no file .*Check the path; the current folder is"):
         data.from_csv(tmp_path / "nowhere" / "table.csv", target="y")
     with pytest.raises(FileError, match=r"is a folder. Pass the path of one file"):
-        data.from_csv(tmp_path, target="y")
+        data.from_csv([tmp_path], target="y")
     with pytest.raises(FileError, match=r"cannot be read: File name too long"):
         data.from_csv("a" * 300, target="y")
 

@@ -174,7 +174,7 @@ class Dataset(Generic[T]):
         On disk samples lie in safetensors files, which are mapped into memory and written whole, some samples at a time, by
         however many processes. One folder serves any number of datasets: each cache lies under a digest of its data (files by
         name, size and time of change) and of the code and values of all functions, so that a change is noticed and made anew. Old
-        caches are not deleted; the ``manifest.json`` in each says what it was made of.
+        caches stay until ``torchflow cache clear`` removes them; the ``manifest.json`` in each says what it was made of.
 
         Args:
             folder: Where samples are kept; None is in memory.

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from torchflow.checkpoint.files import FILES, replace_file
 from torchflow.checkpoint.shards import make_shard, raw
+from torchflow.data.cache_use import Use, made_and_used
 from torchflow.data.describing import digest_of
 from torchflow.data.draw import Draw, first_draw
 from torchflow.data.packing import pack, unpack
@@ -59,7 +60,7 @@ class DiskCache(Source):
         self._size = 0
         self._complete = False
         with _told(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._use: Use | None = made_and_used(self.folder)
 
     @property
     def length(self) -> int:
@@ -96,8 +97,12 @@ class DiskCache(Source):
         """Return the parent's."""
         return self.parents[0].column(part)
 
+    def made_of(self) -> dict[str, Any]:
+        """Return the parent alone: where samples are kept, and how many are, changes none of them."""
+        return {"parents": self.parents}
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_opened": {}}
+        return {**vars(self), "_opened": {}, "_use": None}  # whoever sends it goes on using the folder
 
     def _path(self, number: int) -> Path:
         return self.folder / f"samples-{number:06d}.safetensors"

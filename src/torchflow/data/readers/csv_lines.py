@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -79,6 +79,23 @@ def open_text_table(file: Path, delimiter: str, max_bytes: int, max_columns: int
     if len(names) > most:
         raise TableError(f"{file} has {len(names):,} columns, and at most {most:,} are read. Pass max_columns= if that is right.")
     return TextTable(file, delimiter, names, limit)
+
+
+def open_text_tables(files: Sequence[str], delimiter: str, max_bytes: int, max_columns: int) -> list[TextTable]:
+    """Return the tables of several files, after their headers were read; the limit is that of all files together.
+
+    Raises:
+        ArgumentTypeError: A limit is no int.
+        ArgumentValueError: The delimiter is not one character.
+        FileError: A file is not there, empty, or no text, or they are too large.
+        TableError: One has too many columns.
+    """
+    tables = [open_text_table(Path(file), delimiter, max_bytes, max_columns) for file in files]
+    total = sum(table.file.stat().st_size for table in tables)
+    if total > max_bytes:
+        said = f"{files[0]} and {len(files) - 1} more have {total:,} bytes, and at most {max_bytes:,} are read"
+        raise FileError(f"{said}. Pass max_bytes= if the table is meant to be that large.", files[0])
+    return tables
 
 
 def check_size(file: Path, max_bytes: int) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
+from torchflow.data.readers.dicom_values import as_stored, in_unit, unit_of, windowed
 from torchflow.data.readers.image_files import joined_frames
 from torchflow.data.readers.pillow_images import LARGEST_BYTES_A_PIXEL, refuse_bytes, refuse_pixels
 from torchflow.data.readers.rasters import Raster, Values
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", _DEFLATED, "1.2.840.10008.1.2.2")
 _RLE = "1.2.840.10008.1.2.5"
-_UNITS = {"HU": "Hounsfield units", "HU_MOD": "modified Hounsfield units", "OD": "optical density", "US": None, "": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,6 @@ def read_slice(file: IO[bytes], kind: str, size: int, *, how: Rendering) -> Slic
     return _slice(dataset, how)
 
 
-def as_stored(how: Rendering) -> bool:
-    """Return whether values are left as they are stored, without their unit."""
-    return how.dtype is None or not how.dtype.is_floating_point or how.mode == "index"
-
-
 def _parsed(file: IO[bytes], kind: str, size: int, how: Rendering, *, stop_before_pixels: bool = False) -> FileDataset:
     from pydicom import dcmread  # noqa: PLC0415  (an extra)
 
@@ -87,7 +82,9 @@ def _parsed(file: IO[bytes], kind: str, size: int, how: Rendering, *, stop_befor
 def _slice(dataset: FileDataset, how: Rendering) -> Slice:
     grey = str(dataset.get("PhotometricInterpretation", "")).startswith("MONOCHROME")
     return Slice(
-        str(dataset.get("SeriesInstanceUID", "")), _position(dataset), _unit(dataset) if grey and not as_stored(how) else None
+        str(dataset.get("SeriesInstanceUID", "")),
+        _position(dataset),
+        unit_of(dataset) if grey and how.window is None and not as_stored(how) else None,
     )
 
 
@@ -161,41 +158,15 @@ def _raster(dataset: FileDataset, number: int, how: Rendering) -> Raster:
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR" and how.mode != "index":
         values = apply_color_lut(values, dataset)
+    if values.ndim == 3 and how.window is not None:
+        raise DataError("it is in colours, which have no window. Leave it out, or read it without window=.")
     if values.ndim == 3:
         return Raster(values, 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max))
     values = values[..., None]
     if as_stored(how):
         return Raster(values, 1.0)
-    return Raster(_in_unit(dataset, number, values), 1.0)
-
-
-def _in_unit(dataset: FileDataset, number: int, values: Values) -> Values:
-    """Return stored values in the unit of the modality, float64: by its lookup table, or slope and intercept.
-
-    The source is DICOM PS3.3, C.11.1 (modality LUT) and C.7.6.16.2.9 (the same for each frame of an enhanced file).
-    """
-    from pydicom.pixels.processing import apply_modality_lut  # noqa: PLC0415
-
-    for group in _functional_groups(dataset, number):
-        for item in group.get("PixelValueTransformationSequence") or ():
-            return values * float(item.RescaleSlope) + float(item.RescaleIntercept)
-    return np.asarray(apply_modality_lut(values, dataset), dtype=np.float64)
-
-
-def _functional_groups(dataset: FileDataset, number: int) -> Iterator[Any]:
-    """Yield the groups that describe one frame of an enhanced file: its own, then those that all share."""
-    own = dataset.get("PerFrameFunctionalGroupsSequence") or ()
-    yield from own[number : number + 1]
-    yield from dataset.get("SharedFunctionalGroupsSequence") or ()
-
-
-def _unit(dataset: FileDataset) -> str | None:
-    """Return what the values of a grey file count."""
-    rescales = [item for group in _functional_groups(dataset, 0) for item in group.get("PixelValueTransformationSequence") or ()]
-    said = str((rescales[0] if rescales else dataset).get("RescaleType") or "")
-    if not said and dataset.get("Modality") == "CT" and (rescales or "RescaleSlope" in dataset):
-        said = "HU"  # what a CT image means where it does not say (PS3.3, C.8.2.1.1.4)
-    return _UNITS.get(said, said)
+    values = in_unit(dataset, number, values)
+    return Raster(values if how.window is None else windowed(dataset, number, values, how.window), 1.0)
 
 
 def _position(dataset: FileDataset) -> float | None:

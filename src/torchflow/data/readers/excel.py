@@ -20,6 +20,7 @@ from torchflow.data.readers.csv_lines import check_size
 from torchflow.data.readers.pairs import pairs, refuse_moments
 from torchflow.data.readers.schema import checked_dtype, chosen_columns, schema_of
 from torchflow.data.readers.sheets import Sheet, checked_area, table_of
+from torchflow.data.readers.table_files import Places
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, FileError, MissingExtraError
 
 MAX_BYTES = 2**29
@@ -126,7 +127,7 @@ def from_excel(
     schema = schema_of(table.place, table.names, target, features, dtype=kind)
     columns, moments = table.columns((*schema.features, *schema.target))
     refuse_moments(schema, moments, table.place)
-    return pairs(columns, schema, table.place, "from_excel", table.numbers)
+    return Dataset(pairs(columns, schema, Places((table.place,), numbers=table.numbers), "from_excel"))
 
 
 def read_sheets(file: Path, wanted: Sequence[str | int] | None, max_bytes: int, max_cells: int, seconds: float) -> list[Sheet]:

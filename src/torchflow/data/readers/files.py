@@ -17,7 +17,7 @@ from torch import Tensor
 from torchflow import arguments
 from torchflow.data.draw import Draw
 from torchflow.data.readers.handles import PerProcess
-from torchflow.data.readers.listing import Files, is_table, list_files
+from torchflow.data.readers.listing import Files, is_table, list_files, say_what_was_left_out
 from torchflow.data.readers.regular import ends_of, read_bytes, why_not_a_file
 from torchflow.data.readers.walking import Skipped
 from torchflow.data.schema import Field, Schema
@@ -177,7 +177,7 @@ def examined(files: Files, look: Callable[[str], F], bad: str) -> tuple[Files, l
         FileError: A file cannot be read and bad is "raise", or none is left.
     """
     skip = arguments.one_of("bad", bad, ("raise", "skip")) == "skip"
-    _say_what_was_left_out(files)
+    say_what_was_left_out(files)
     good: list[int] = []
     seen: list[F] = []
     wrong: list[tuple[str, str]] = []
@@ -225,10 +225,3 @@ def _looked(files: Files, place: int, look: Callable[[str], F]) -> tuple[Any, Ex
 
 def _nothing_more(path: str) -> None:
     """Look no further than at what kind of file it is."""
-
-
-def _say_what_was_left_out(files: Files) -> None:
-    if files.left_out:
-        (name, reason), more = files.left_out[0], len(files.left_out) - 1
-        others = f" and {more} more" if more else ""
-        warnings.warn(f"{name} ({reason}){others} in the folder are left out. dataset.left_out lists them.", stacklevel=5)

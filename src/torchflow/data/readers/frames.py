@@ -18,6 +18,7 @@ from torchflow.data.readers.columns import Column, Row, Table, Text
 from torchflow.data.readers.objects import column_of_objects, is_object_gap
 from torchflow.data.readers.pairs import pairs, refuse_moments
 from torchflow.data.readers.schema import checked_dtype, chosen_columns, schema_of
+from torchflow.data.readers.table_files import Places
 from torchflow.data.sources import Columns
 from torchflow.errors import ArgumentTypeError, TableError
 
@@ -100,7 +101,7 @@ def from_frame(
         schema = schema_of(_PLACE, names, target, features, dtype=kind)
         columns, moments = _columns(table, (*schema.features, *schema.target))
         refuse_moments(schema, moments, _PLACE)
-        return pairs(_with_rows(columns), schema, _PLACE, "from_frame")
+        return Dataset(pairs(_with_rows(columns), schema, Places((_PLACE,)), "from_frame"))
     columns, moments = _columns(table, chosen_columns(_PLACE, names, features))
     return Dataset(Table(_with_rows(columns), "from_frame", moments))
 

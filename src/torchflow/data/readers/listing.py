@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from torchflow import arguments
+from torchflow.caller import warn_caller
 from torchflow.data.readers.walking import Skipped, walk
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, FileError
 
@@ -105,6 +106,14 @@ def list_files(
         remedy = "Give a folder with a folder for each class, or labels as a list."
         raise ArgumentValueError(f"labels={labels!r} has no meaning for files that are named one by one. {remedy}")
     return labelled(listed, labels, classes)
+
+
+def say_what_was_left_out(files: Files) -> None:
+    """Warn of what a folder holds and nobody asked for, if there is any."""
+    if files.left_out:
+        (name, reason), more = files.left_out[0], len(files.left_out) - 1
+        others = f" and {more} more" if more else ""
+        warn_caller(f"{name} ({reason}){others} in the folder are left out. dataset.left_out lists them.")
 
 
 def labelled(files: Files, labels: Sequence[Any] | Tensor | None, classes: Sequence[str] | None) -> Files:

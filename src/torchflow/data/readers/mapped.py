@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchflow.data.cache_use import Use
 from torchflow.data.collate import rows
 from torchflow.data.draw import Draw
 from torchflow.data.readers.columns import MOMENT
@@ -27,7 +28,8 @@ class Manifest:
     """What a mapped table is.
 
     Attributes:
-        origin: What it was made from: a path, its size, its time, and the chosen columns.
+        format: The format, and its number.
+        origin: What it was made from: paths, their sizes, their times, and the chosen columns.
         file: The name of the Arrow file, which lies beside the manifest.
         sizes: The rows of each piece of the file.
         kinds: By column, what its cells are once read: bool, int64, float, double or text.
@@ -35,6 +37,7 @@ class Manifest:
         bytes: The size of the file.
     """
 
+    format: str
     origin: Mapping[str, Any]
     file: str
     sizes: Sequence[int]
@@ -54,15 +57,17 @@ class MappedTable(Source):
         folder: Where the file and its manifest are.
         manifest: What they are.
         lineage: The factory's name.
+        use: The use of the folder.
     """
 
     random = foreign = False
     columnar = True
 
-    def __init__(self, folder: Path, manifest: Manifest, lineage: str) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, lineage: str, use: Use | None = None) -> None:
         self._folder = folder
         self._manifest = manifest
         self._lineage = lineage
+        self._use = use
         self._ends = np.cumsum(np.array(manifest.sizes, dtype=np.int64))
         self._starts = self._ends - np.array(manifest.sizes, dtype=np.int64)
         self._map: Map | None = None
@@ -100,4 +105,4 @@ class MappedTable(Source):
         return rows(self.batch(indices, draw), len(indices))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_map": None}  # it is made again where it is needed
+        return {**self.__dict__, "_map": None, "_use": None}  # the map is made again where it is needed

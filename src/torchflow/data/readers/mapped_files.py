@@ -19,6 +19,7 @@ from torchflow.data.readers.mapped import Manifest
 from torchflow.errors import FileError
 
 MANIFEST = "manifest.json"
+FORMAT = "torchflow-table/1"
 _WHOLE = ("bool", "int64")
 _ABANDONED = 600.0
 """Seconds after which a file that nobody has gone on writing is one that was left behind."""
@@ -75,14 +76,14 @@ def write_mapped(folder: Path, pieces: Iterable[Any], schema: Any, moments: Sequ
                     kinds.seen(piece)
                     sizes.append(len(piece))
                     writer.write_batch(piece)
-        manifest = Manifest(origin, name, sizes, kinds.of(schema), list(moments), part.stat().st_size)
+        manifest = Manifest(FORMAT, origin, name, sizes, kinds.of(schema), list(moments), part.stat().st_size)
         said = part.with_suffix(".json")
         said.write_text(json.dumps(dataclasses.asdict(manifest)), encoding="utf-8")
         os.replace(part, folder / name)
         os.replace(said, folder / MANIFEST)
         _tidy(folder, "*.arrow", keep=name)
     except OSError as error:
-        raise FileError(f"{folder} cannot be written: {error.strerror or error}. Pass another cache=.", folder) from error
+        raise cannot_be_written(folder, error) from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
@@ -96,7 +97,12 @@ def read_manifest(folder: Path, origin: Mapping[str, Any]) -> Manifest | None:
         size = (folder / found.file).stat().st_size
     except (OSError, ValueError, TypeError):
         return None
-    return found if found.origin == origin and found.bytes == size else None
+    return found if (found.format, found.origin, found.bytes) == (FORMAT, origin, size) else None
+
+
+def cannot_be_written(folder: Path, error: OSError) -> FileError:
+    """Return the error of a folder that the disk refuses."""
+    return FileError(f"{folder} cannot be written: {error.strerror or error}. Pass another cache=.", folder)
 
 
 def digest(value: object) -> str:

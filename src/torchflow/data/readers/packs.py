@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torchflow.data.cache_use import Use, use_of
 from torchflow.data.readers.files import Files, examined
 from torchflow.data.readers.packing import Packing, fill
 from torchflow.errors import FileError
@@ -21,7 +22,7 @@ from torchflow.errors import FileError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_FORMAT = "torchflow-pack/1"
+FORMAT = "torchflow-pack/1"
 _DTYPES = {"codes": "<u1", "lengths": "<i8", "qualities": "<u1", "headers": "<u1", "header_lengths": "<i8"}
 
 
@@ -34,6 +35,7 @@ class Pack:
             (records,).
         counts: How many records each file has.
         folder: Where the columns are mapped from; None in memory.
+        use: The use of that folder.
 
     Attributes:
         codes: uint8, shape (bases,).
@@ -41,8 +43,10 @@ class Pack:
         qualities: uint8, shape (bases,), or None.
     """
 
-    def __init__(self, columns: Mapping[str, NDArray[Any]], counts: Sequence[int], folder: Path | None = None) -> None:
-        self._columns, self._folder = columns, folder
+    def __init__(
+        self, columns: Mapping[str, NDArray[Any]], counts: Sequence[int], folder: Path | None = None, use: Use | None = None
+    ) -> None:
+        self._columns, self._folder, self._use = columns, folder, use
         self.counts = tuple(counts)
         self.codes: NDArray[np.uint8] = columns["codes"]
         self.qualities: NDArray[np.uint8] | None = columns["qualities"] if len(columns["qualities"]) else None
@@ -79,14 +83,23 @@ def packed(files: Files, packing: Packing, cache: Path | None, bad: str) -> tupl
         counts = [len(part["lengths"]) for part in parts]
         return good, Pack({name: _joined([part.pop(name) for part in parts]) for name in _DTYPES}, counts)
     target = cache / f"dna-{_key(files, packing, bad)}"
-    if not target.is_dir():
+    use = _use_of(target)
+    while use is None:
         good, _ = examined(files, partial(_validate, packing=packing), bad)
         _write(target, files, good, packing)
-    places, skipped, pack = mapped(target)
+        use = _use_of(target)
+    places, skipped, pack = mapped(target, use)
     return files.chosen(places, skipped), pack
 
 
-def mapped(folder: Path) -> tuple[list[int], tuple[tuple[str, str], ...], Pack]:
+def _use_of(target: Path) -> Use | None:
+    try:
+        return use_of(target)
+    except OSError as error:
+        raise FileError(f"the pack in {target} cannot be read: {error.strerror or error}.", target) from error
+
+
+def mapped(folder: Path, use: Use | None = None) -> tuple[list[int], tuple[tuple[str, str], ...], Pack]:
     """Return which files a folder's pack holds, which it skips, and the pack, mapped and not read.
 
     Raises:
@@ -94,7 +107,7 @@ def mapped(folder: Path) -> tuple[list[int], tuple[tuple[str, str], ...], Pack]:
     """
     try:
         manifest = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
-        if manifest["format"] != _FORMAT:
+        if manifest["format"] != FORMAT:
             raise ValueError(f"it has the format {manifest['format']!r}")
         columns = {name: _map(folder / name, dtype, int(manifest["sizes"][name])) for name, dtype in _DTYPES.items()}
         for lengths, values in (("lengths", "codes"), ("header_lengths", "headers")):
@@ -107,7 +120,7 @@ def mapped(folder: Path) -> tuple[list[int], tuple[tuple[str, str], ...], Pack]:
             raise ValueError("its counts do not fit its records")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FileError(f"the pack in {folder} is damaged: {error}. Delete that folder; it is made again.", folder) from error
-    return places, skipped, Pack(columns, counts, folder)
+    return places, skipped, Pack(columns, counts, folder, use)
 
 
 def _mapped_pack(folder: Path) -> Pack:
@@ -169,7 +182,7 @@ def _write(target: Path, files: Files, good: Files, packing: Packing) -> None:
             counts, sizes = _write_columns(building, good, packing)
             kept = set(good.paths)
             places = [place for place, path in enumerate(files.paths) if path in kept]
-            manifest = {"format": _FORMAT, "sizes": sizes, "counts": counts, "places": places, "skipped": good.skipped}
+            manifest = {"format": FORMAT, "sizes": sizes, "counts": counts, "places": places, "skipped": good.skipped}
             (building / "pack.json").write_text(json.dumps(manifest), encoding="utf-8")
             if not target.is_dir():  # another process may have been faster, with the same content
                 os.rename(building, target)
@@ -194,7 +207,7 @@ def _write_columns(folder: Path, files: Files, packing: Packing) -> tuple[list[i
 
 def _key(files: Files, packing: Packing, bad: str) -> str:
     """Return a name for a pack that changes with the files and with what is read out of them."""
-    said = [_FORMAT, repr(packing), bad]
+    said = [FORMAT, repr(packing), bad]
     for path in files.paths:
         try:
             found = os.stat(path)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torchflow.data.readers.arrow import check_type, columns_of, is_moment, is_text, pyarrow
-from torchflow.data.readers.columns import Column, Gathering
+from torchflow.data.readers.arrow import check_type, is_text, pyarrow
 from torchflow.errors import FileError, TableError
 
 ROWS_AT_ONCE = 2**16
@@ -41,11 +40,6 @@ class Parquet:
             check_type(self.schema.field(name).type, name, str(self.path))
         return Parquet(self.path, self.length, self.schema, tuple(names))
 
-    @property
-    def moments(self) -> list[str]:
-        """The wanted columns of dates."""
-        return [name for name in self.names if is_moment(self.schema.field(name).type)]
-
     def pieces(self) -> Iterator[Any]:
         """Yield record batches of a few thousand rows, texts dictionary-encoded.
 
@@ -66,23 +60,6 @@ class Parquet:
             raise _damaged(self.path, error) from error
         if seen != self.length:
             raise FileError(f"{self.path} says that it has {self.length:,} rows and holds {seen:,}: it is damaged.", self.path)
-
-    def columns(self, limit: int) -> dict[str, Column]:
-        """Return all of it as columns.
-
-        Raises:
-            FileError: It takes more than ``limit`` bytes; the message says what to do.
-        """
-        arrow, gathering = pyarrow("from_parquet"), Gathering()
-        remedy = "Pass cache='folder' to read it from disk, name fewer columns (features=[...]), or pass max_bytes=."
-        if self.length * len(self.names) > limit:  # a truth value is a byte
-            said = f"{self.path} has {self.length:,} rows of {len(self.names)} columns, and at most {limit:,} bytes are read into memory"
-            raise FileError(f"{said}. {remedy}", self.path)
-        for piece in self.pieces():
-            gathering.add(columns_of(arrow.Table.from_batches([piece]), str(self.path))[0])
-            if gathering.bytes > limit:
-                raise FileError(f"{self.path} takes more than {limit:,} bytes in memory. {remedy}", self.path)
-        return gathering.columns()
 
 
 def open_parquet(file: Path, max_columns: int) -> Parquet:

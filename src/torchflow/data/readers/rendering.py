@@ -32,6 +32,7 @@ class Rendering:
     background: tuple[float, float, float] = (1.0, 1.0, 1.0)
     padding: float = 0.0
     max_pixels: int = MAX_PIXELS
+    window: tuple[float, float] | str | None = None  # of DICOM alone
 
 
 def checked_rendering(

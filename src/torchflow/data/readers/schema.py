@@ -89,6 +89,31 @@ def refuse_missing(place: str, header: Sequence[str], names: Sequence[str], hint
             raise TableError(f"{place} has no column {name!r}. Its columns are {listed}.{meant}{hint}")
 
 
+def refuse_others(place: str, header: Sequence[str], first: str, columns: Sequence[str], *, named: bool, hint: str = "") -> None:
+    """Refuse a further file of a table whose columns are not those of the first; their order may differ.
+
+    Args:
+        place: What the messages call the file.
+        header: Its columns.
+        first: What they call the first file.
+        columns: Those that were named, or all of the first file.
+        named: Whether they were named: then others may differ.
+        hint: What to add where a column is missing.
+
+    Raises:
+        TableError: A column is missing, there is one more, or two of one name; the message names file and column.
+    """
+    refuse_doubles(place, header)
+    if named:
+        refuse_missing(place, header, columns, hint)
+        return
+    remedy = "Name the columns that all files have, features=[...], or make their columns equal."
+    refuse_missing(place, header, columns, hint or f" {first} has it. {remedy}")
+    more = next((name for name in header if name not in set(columns)), None)
+    if more is not None:
+        raise TableError(f"{place} has the column {more!r}, which {first} has not. {remedy}")
+
+
 def checked_dtype(dtype: object) -> torch.dtype:
     """Return a floating dtype."""
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 from array import array
-from collections.abc import Collection, Sequence
-from itertools import islice
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, overload
 
@@ -17,18 +16,20 @@ from torch import Tensor
 from torchflow import arguments
 from torchflow.data.dataset import Dataset
 from torchflow.data.readers.cells import Growing
-from torchflow.data.readers.columns import Column, Row, Table
-from torchflow.data.readers.csv_lines import MAX_BYTES, MAX_COLUMNS, TextTable, open_text_table
-from torchflow.data.readers.schema import GAPS, checked_dtype, chosen_columns, is_gap, schema_of
+from torchflow.data.readers.columns import Row, Table
+from torchflow.data.readers.csv_lines import MAX_BYTES, MAX_COLUMNS, TextTable, open_text_tables
+from torchflow.data.readers.schema import GAPS, checked_dtype, chosen_columns, is_gap, refuse_others, schema_of
+from torchflow.data.readers.table_files import Paths, place_of, table_files, table_of_files
 from torchflow.data.sources import Columns
 from torchflow.errors import ArgumentTypeError, TableError
 
+SUFFIXES = (".csv", ".tsv")
 _CELLS_AT_ONCE = 2**17  # cells that are in memory as Python texts
 
 
 @overload
 def from_csv(
-    path: str | os.PathLike[str],
+    path: Paths,
     *,
     target: str | Sequence[str],
     features: Sequence[str] | None = None,
@@ -42,7 +43,7 @@ def from_csv(
 
 @overload
 def from_csv(
-    path: str | os.PathLike[str],
+    path: Paths,
     *,
     target: None = None,
     features: Sequence[str] | None = None,
@@ -55,7 +56,7 @@ def from_csv(
 
 
 def from_csv(
-    path: str | os.PathLike[str],
+    path: Paths,
     *,
     target: str | Sequence[str] | None = None,
     features: Sequence[str] | None = None,
@@ -72,14 +73,19 @@ def from_csv(
     :class:`torchflow.data.TableEncoder` to make numbers of: a column is true or false, of whole numbers, of numbers or of
     dates (``2024-05-31``, with a time or without) where all its cells are, gaps left out, and of texts otherwise.
 
+    Several files are one table, their rows in the order of the files: all have the same columns, whose order may differ, or at
+    least those that ``features`` and ``target`` name. No window of :meth:`torchflow.data.Dataset.windows` spans two files. A file
+    that cannot be read is an error: leave it out of the list.
+
     Args:
-        path: A text file in UTF-8.
+        path: A text file in UTF-8; a list of them; or a folder, of which the files in ``.csv`` and ``.tsv`` are taken in the order of
+            their names.
         target: The column to learn, or several; None for samples that are rows.
-        features: The columns to learn from, or without a target those to read; None is all others, in the file's order.
+        features: The columns to learn from, or without a target those to read; None is all others, in the first file's order.
         delimiter: What stands between cells, one character.
         gaps: The cells that stand for a missing value, in small letters, where the samples are rows.
         dtype: The dtype of x and y; float32 holds whole numbers exactly up to 2^24.
-        max_bytes: The largest file that is read.
+        max_bytes: The most bytes that are read, of all files together.
         max_columns: The widest table that is read.
 
     Returns:
@@ -90,62 +96,82 @@ def from_csv(
     Raises:
         ArgumentTypeError: An argument of the wrong type.
         ArgumentValueError: An impossible delimiter, or columns that exclude each other.
-        FileError: The file is not there, too large, or no text.
-        TableError: It is no such table; the message names file, line and column.
+        FileError: A file is not there or no text, or they are too large.
+        TableError: It is no such table, or files have other columns; the message names file, line and column.
     """
-    file = arguments.path("path", path)
     kind = checked_dtype(dtype)
-    table = open_text_table(file, delimiter, max_bytes, max_columns)
+    files = table_files(path, "from_csv", SUFFIXES)
+    tables = open_text_tables(files.paths, delimiter, max_bytes, max_columns)
+    first = tables[0]
     if target is None:
-        columns, moments = _columns(table, features, _checked_gaps(gaps))
-        return Dataset(Table(columns, "from_csv", moments, guessed=True))
-    schema = schema_of(str(file), table.names, target, features, hint=table.delimiter_hint, dtype=kind)
-    wanted = [table.names.index(name) for name in (*schema.features, *schema.target)]
-    numbers = _numbers(table, wanted)
-    if not len(numbers):
-        raise _no_rows(file)
+        rows, counts = _rows(tables, features, _checked_gaps(gaps))
+        return table_of_files(rows, files, counts)
+    schema = schema_of(str(first.file), first.names, target, features, hint=first.delimiter_hint, dtype=kind)
+    wanted = (*schema.features, *schema.target)
+    _agree(tables, wanted, named=features is not None)
+    numbers, counts = _numbers(tables, wanted)
     made = torch.from_numpy(numbers).type(kind)
     width = len(schema.features)
-    return Dataset(Columns((made[:, :width].contiguous(), made[:, width:].contiguous()), "from_csv", schema))
+    return table_of_files(Columns((made[:, :width].contiguous(), made[:, width:].contiguous()), "from_csv", schema), files, counts)
 
 
-def _columns(table: TextTable, features: Sequence[str] | None, gaps: frozenset[str]) -> tuple[dict[str, Column], list[str]]:
-    """Return the columns of all cells, and the names of those that hold dates."""
-    if table.delimiter_hint:
-        raise TableError(f"{table.file} has one column.{table.delimiter_hint}")
-    chosen = chosen_columns(str(table.file), table.names, features)
-    places = [table.names.index(name) for name in chosen]
-    growing = [Growing(gaps) for _ in places]
-    if not _read_into(table, places, growing):
-        raise _no_rows(table.file)
-    for column in growing:
+def _agree(tables: Sequence[TextTable], columns: Sequence[str], *, named: bool) -> None:
+    """Refuse tables whose columns are not those of the first."""
+    for table in tables[1:]:
+        refuse_others(str(table.file), table.names, str(tables[0].file), columns, named=named, hint=table.delimiter_hint)
+
+
+def _rows(tables: Sequence[TextTable], features: Sequence[str] | None, gaps: frozenset[str]) -> tuple[Table, list[int]]:
+    """Return all rows, and how many each table has."""
+    first = tables[0]
+    if first.delimiter_hint:
+        raise TableError(f"{first.file} has one column.{first.delimiter_hint}")
+    chosen = chosen_columns(str(first.file), first.names, features)
+    _agree(tables, chosen, named=features is not None)
+    growing = {name: Growing(gaps) for name in chosen}
+    counts = [_read_into(table, growing) for table in tables]
+    _refuse_no_rows(tables, counts)
+    for column in growing.values():
         column.finish()
-    late = [place for place, column in enumerate(growing) if column.incomplete]
+    late = {name: Growing(gaps, text=True) for name, column in growing.items() if column.incomplete}
     if late:  # texts that looked like numbers for a while: once more, for them alone
-        again = [Growing(gaps, text=True) for _ in late]
-        _read_into(table, [places[place] for place in late], again)
-        for place, column in zip(late, again, strict=True):
-            growing[place] = column
-    made = {name: column.column() for name, column in zip(chosen, growing, strict=True)}
-    return {name: column for name, (column, _) in made.items()}, [name for name, (_, moments) in made.items() if moments]
+        for table in tables:
+            _read_into(table, late)
+    made = {name: late.get(name, column).column() for name, column in growing.items()}
+    moments = [name for name, (_, dates) in made.items() if dates]
+    return Table({name: column for name, (column, _) in made.items()}, "from_csv", moments, guessed=True), counts
 
 
-def _read_into(table: TextTable, places: Sequence[int], columns: Sequence[Growing]) -> int:
-    """Add the cells at some places of every line to columns; return how many lines there are."""
+def _read_into(table: TextTable, columns: Mapping[str, Growing]) -> int:
+    """Add the cells of every line to columns; return how many lines there are."""
+    places = [table.names.index(name) for name in columns]
     rows, count = table.rows(), 0
     lines = max(1, _CELLS_AT_ONCE // len(table.names))
     while chunk := list(islice(rows, lines)):
         count += len(chunk)
-        for place, column in zip(places, columns, strict=True):
+        for place, column in zip(places, columns.values(), strict=True):
             column.extend([row[place].strip() for _, row in chunk])
     return count
 
 
-def _numbers(table: TextTable, wanted: Sequence[int]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Return the wanted columns as float64, shape (rows, wanted)."""
+def _numbers(
+    tables: Sequence[TextTable], wanted: Sequence[str]
+) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float64]], list[int]]:
+    """Return the wanted columns as float64, shape (rows, wanted), and how many rows each table has."""
     values = array("d")
+    ends = [0]
+    for table in tables:
+        _add_numbers(values, table, [table.names.index(name) for name in wanted])
+        ends.append(len(values) // len(wanted))
+    counts = [end - begin for begin, end in pairwise(ends)]
+    _refuse_no_rows(tables, counts)
+    return np.frombuffer(values, dtype=np.float64).reshape(-1, len(wanted)).copy(), counts
+
+
+def _add_numbers(values: array[float], table: TextTable, places: Sequence[int]) -> None:
+    """Add the cells at some places of every line."""
     for line, row in table.rows():
-        for column in wanted:
+        for column in places:
             cell = row[column]
             try:
                 value = float(cell)
@@ -154,7 +180,6 @@ def _numbers(table: TextTable, wanted: Sequence[int]) -> np.ndarray[tuple[int, i
             if not math.isfinite(value) or "_" in cell:  # float() reads "1_000", which no other program does
                 raise TableError(_wrong_cell(table.file, line, table.names[column], cell))
             values.append(value)
-    return np.frombuffer(values, dtype=np.float64).reshape(-1, len(wanted)).copy()
 
 
 def _wrong_cell(file: Path, line: int, column: str, cell: str) -> str:
@@ -169,8 +194,10 @@ def _wrong_cell(file: Path, line: int, column: str, cell: str) -> str:
     return f"{place} is text, not a number: {cell[:40]!r}. {'Write decimals with a point.' if comma else remedy}"
 
 
-def _no_rows(file: Path) -> TableError:
-    return TableError(f"{file} has a header and no rows. It needs at least one line of cells.")
+def _refuse_no_rows(tables: Sequence[TextTable], counts: Sequence[int]) -> None:
+    if not any(counts):
+        place = place_of([table.file for table in tables])
+        raise TableError(f"{place} has a header and no rows. It needs at least one line of cells.")
 
 
 def _checked_gaps(gaps: object) -> frozenset[str]:
