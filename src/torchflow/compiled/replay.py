@@ -23,8 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 SMALL = 2**18
 """Bytes that an update reads: beyond, what is saved is a small part of it."""
-_LIBRARY = re.compile(r"mm|convolution|linear|attention|rand|bernoulli|dropout|fft|linalg|sort|cum")
-"""Operations that are no loops of Inductor's own; others are found when the calls are written down."""
+_LIBRARY = re.compile(r"mm|convolution|linear|attention|rand|bernoulli|dropout")
+"""The common operations that are no loops of Inductor's own; the others are found when the calls are written down."""
 _HEAD = re.compile(r'extern "C"\s+(?:__declspec\(dllexport\)\s+)?void\s+kernel\(')
 _BEGIN = """#define PY_SSIZE_T_CLEAN
 #include <Python.h>
