@@ -112,6 +112,7 @@ def wrong_calls(trainer: Trainer[nn.Linear, Pair], model: nn.Linear, points: Dat
     trainer.fit(model, points, epochs=1, resume="runs/line")  # type: ignore[arg-type]
     trainer.fit(model, points, epochs=1, collate=lambda samples: None)  # type: ignore[arg-type, return-value]
     trainer.fit(model, points, epochs=1, lr=0.1)  # type: ignore[call-arg]
+    trainer.fit(model, points, max_epochs=1)  # type: ignore[call-arg]
     trainer.start(model, points, epochs=1)  # type: ignore[call-arg]  # the duration belongs to events
     trainer.evaluate(lambda: model, points)  # type: ignore[arg-type]  # nothing was trained yet
     trainer.evaluate(other, points)  # type: ignore[arg-type]

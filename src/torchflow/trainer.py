@@ -28,6 +28,7 @@ from torchflow.evaluation import evaluate_batches, predict_batches
 from torchflow.events import Finished
 from torchflow.hooks import Callback
 from torchflow.intervals import Every, Progress
+from torchflow.keywords import explained
 from torchflow.limits import Limits
 from torchflow.loop import events
 from torchflow.microbatches import check_microbatch
@@ -129,6 +130,7 @@ class Trainer(Generic[M, B]):
         DeviceError: The device is not there, or does not compute in the precision.
     """
 
+    @explained("Write the others by name: Trainer(step, optimizer=lambda model: torch.optim.Adam(model.parameters(), lr=1e-3)).")
     def __init__(
         self,
         step: Step[M, B] | Mapping[str, Step[M, B]],
@@ -198,6 +200,7 @@ class Trainer(Generic[M, B]):
         """The numbers and names that the loop looks at, as they were chosen."""
         return self._blueprint.choices
 
+    @explained("Write fit(model, (inputs, targets), epochs=10), and validation=(inputs, targets).")
     def fit(
         self,
         model: M | Callable[[], M],
@@ -265,6 +268,7 @@ class Trainer(Generic[M, B]):
                 saver.close()
         return Result(run.model, reason, history_of(run), run.progress)
 
+    @explained("Write start(model, (inputs, targets)), and validation=(inputs, targets).")
     def start(
         self,
         model: M | Callable[[], M],
@@ -286,6 +290,7 @@ class Trainer(Generic[M, B]):
         reading = Reading(batch_size, shuffle, last_batch, workers, collate)
         return self._blueprint.run(model, train, reading, validation=validation, validate=validate, limits=None)
 
+    @explained("Write evaluate(model, (inputs, targets)).")
     def evaluate(
         self,
         model: M,
@@ -321,6 +326,7 @@ class Trainer(Generic[M, B]):
         finally:
             batches.close()
 
+    @explained("Write predict(model, inputs), and the others by name.")
     def predict(
         self,
         model: M,

@@ -14,6 +14,7 @@ from torchflow.errors import ArgumentTypeError, ArgumentValueError, CheckpointEr
 from torchflow.events import Validated
 from torchflow.hooks import Callback
 from torchflow.intervals import Alarm, Every, Progress
+from torchflow.keywords import explained
 from torchflow.run import Run
 from torchflow.saving import Resume, environment, refuse_unsettled, restore, run_description
 from torchflow.types import State
@@ -46,6 +47,7 @@ class Checkpoints(Callback):
         ArgumentValueError: ``keep`` is below 2, ``mode`` unknown, or ``best`` without a slash.
     """
 
+    @explained("Write the others by name: Checkpoints('runs/name', every=Every(epochs=1)).")
     def __init__(
         self,
         folder: str | os.PathLike[str],

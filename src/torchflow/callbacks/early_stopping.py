@@ -16,6 +16,7 @@ from torchflow.errors import ArgumentValueError, MismatchError
 from torchflow.events import EpochEnded, Finished, Validated
 from torchflow.hooks import Callback, Stop
 from torchflow.intervals import Every, Progress
+from torchflow.keywords import explained
 from torchflow.names import plain_name
 from torchflow.types import State
 
@@ -47,6 +48,7 @@ class EarlyStopping(Callback):
         ArgumentValueError: An argument has an impossible value.
     """
 
+    @explained("Write the others by name: EarlyStopping('valid/loss', patience=5).")
     def __init__(
         self,
         metric: str,
