@@ -130,7 +130,7 @@ def _placed(number: int, batch: object) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, TorchflowError):
             error.add_note(f"torchflow: in batch {number} of an evaluation, on {shapes(batch)}")
-            if (meaning := meaning_of(error)) is not None:
+            if (meaning := meaning_of(error, batch)) is not None:
                 error.add_note(f"torchflow: {meaning}")
         raise
 

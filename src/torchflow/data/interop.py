@@ -95,7 +95,8 @@ def _refuse(data: object, name: str) -> None:
         wrong = next(
             (f"[{key!r}] is {arguments.shown(value)}" for key, value in data.items() if not _is_column(value)), "it is empty"
         )
-        raise ArgumentTypeError(f"{name} is a dict, whose values must be tensors or arrays: {wrong}.")
+        remedy = " Write torch.as_tensor(values)." if any(isinstance(value, list) for value in data.values()) else ""
+        raise ArgumentTypeError(f"{name} is a dict, whose values must be tensors or arrays: {wrong}.{remedy}")
     if isinstance(data, type):
         raise ArgumentTypeError(f"{name} must be an object, got the class {data.__name__}. Call it: {data.__name__}(...).")
     if isinstance(data, (DataLoader, IterableDataset)) or (isinstance(data, Iterable) and not hasattr(data, "__getitem__")):
