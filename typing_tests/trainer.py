@@ -62,6 +62,7 @@ def right_calls(trainer: Trainer[nn.Linear, Pair], model: nn.Linear, points: Dat
     trainer.fit(model, iter(loader), max_updates=2)
     assert_type(trainer.start(model, points, batch_size=8, validation=points), Run[nn.Linear, Pair])
     assert_type(trainer.evaluate(model, points, workers=1), dict[str, float])
+    assert_type(trainer.evaluate(model, {"near": points, "far": (torch.ones(4, 1), torch.ones(4, 1))}), dict[str, float])
     predictions: Tensor = trainer.predict(model, points, forward=lambda model, batch: Outputs(model(batch[0])).loss)
     assert_type(predictions, Tensor)
 
@@ -116,4 +117,5 @@ def wrong_calls(trainer: Trainer[nn.Linear, Pair], model: nn.Linear, points: Dat
     trainer.start(model, points, epochs=1)  # type: ignore[call-arg]  # the duration belongs to events
     trainer.evaluate(lambda: model, points)  # type: ignore[arg-type]  # nothing was trained yet
     trainer.evaluate(other, points)  # type: ignore[arg-type]
+    trainer.evaluate(model, 5)  # type: ignore[arg-type]
     trainer.predict(model, points, forward=lambda model: model)  # type: ignore[arg-type, misc]

@@ -147,12 +147,12 @@ class Blueprint(Generic[M, B]):
             return self.step.under(where.precision, where.device)
         return under(self.step, where.precision, where.device)
 
-    def for_evaluation(self, model: M, data: Any, purpose: str, reading: Reading) -> tuple[Batches[B], int]:
-        """Return the batches of a pass over data, and its key; the model is placed."""
+    def for_evaluation(self, model: M, data: Any, purpose: str, reading: Reading, name: str = "data") -> tuple[Batches[B], int]:
+        """Return the batches of a pass over data, which messages call ``name``, and its key; the model is placed."""
         if not isinstance(model, torch.nn.Module):
             raise ArgumentTypeError(f"model must be an nn.Module, got {arguments.shown(model)}.")
         keys = Keys(self.choices.seed)
-        batches = reading.evaluation(data, keys, "data", pin_memory=self.choices.device.type == "cuda")
+        batches = reading.evaluation(data, keys, name, pin_memory=self.choices.device.type == "cuda")
         self.place(model)
         return batches, evaluation_key(keys, purpose, 0)
 

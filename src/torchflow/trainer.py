@@ -20,6 +20,7 @@ from torchflow.callbacks.checkpoints import Checkpoints
 from torchflow.callbacks.history import History, history_of
 from torchflow.choices import Choices, refuse_together
 from torchflow.data.bucketing import Bucketed
+from torchflow.data.interop import named_data
 from torchflow.data.reading import Reading
 from torchflow.data.workers import Workers
 from torchflow.device import check_memory_format, resolve
@@ -294,7 +295,7 @@ class Trainer(Generic[M, B]):
     def evaluate(
         self,
         model: M,
-        data: Data[B],
+        data: Data[B] | Mapping[str, Data[B]],
         *,
         batch_size: int | None = None,
         workers: int | Workers = 0,
@@ -304,27 +305,37 @@ class Trainer(Generic[M, B]):
 
         Args:
             model: The model; every module gets its own ``training`` flag back.
-            data: The data, as in :meth:`fit`; read in its own order.
+            data: The data, as in :meth:`fit`, or a mapping of named ones, as ``validation`` takes it; read in its own order.
             batch_size: Samples of a batch; 32 by default. Averages do not depend on it.
             workers: How many threads or processes read ahead.
             collate: From a list of samples to a batch.
 
         Returns:
-            Values by name, such as ``{"loss": 0.0004}``.
+            Values by name, such as ``{"loss": 0.0004}``; of named data ``{"near/loss": 0.0004, "far/loss": 0.02}``, each as if it were
+            evaluated alone.
 
         Raises:
+            ArgumentValueError: A name is no text, or holds a slash.
             DataError: The data is not what it was taken for.
             StepError: The step returned no scalar loss.
         """
-        batches, key = self._blueprint.for_evaluation(
-            model, data, "evaluate", Reading(batch_size, workers=workers, collate=collate)
-        )
+        reading = Reading(batch_size, workers=workers, collate=collate)
+        named = named_data(data, "a dataset")
+        passes = {
+            f"{name}/": self._blueprint.for_evaluation(model, one, "evaluate", reading, f"data[{name!r}]")
+            for name, one in named.items()
+        } or {"": self._blueprint.for_evaluation(model, data, "evaluate", reading)}
+        values: dict[str, float] = {}
         try:
             with interruption.leaving_cleanly(), self.choices.kernels():
                 step = self._blueprint.step_under_precision()
-                return evaluate_batches(step, model, batches, where=self.choices, key=key, microbatch=self.choices.pieces)
+                for prefix, (batches, key) in passes.items():
+                    found = evaluate_batches(step, model, batches, where=self.choices, key=key, microbatch=self.choices.pieces)
+                    values |= {f"{prefix}{name}": value for name, value in found.items()}
         finally:
-            batches.close()
+            for batches, _ in passes.values():
+                batches.close()
+        return values
 
     @explained("Write predict(model, inputs), and the others by name.")
     def predict(
