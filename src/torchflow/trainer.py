@@ -353,8 +353,9 @@ class Trainer(Generic[M, B]):
         Args:
             model: The model; every module gets its own ``training`` flag back.
             data: The data, as in :meth:`fit`; read in its own order.
-            forward: ``(model, batch) -> predictions``; without it they come from the step's ``Outputs.predictions``. Data
-                without targets needs it.
+            forward: ``(model, batch) -> predictions``. Without it, a step of :func:`torchflow.supervised` calls the model as it does in
+                training, with the inputs of ``(inputs, targets)`` or ``(inputs,)``, or with the batch as it is; of another step they are
+                the ``Outputs.predictions``, so that data without targets needs ``forward``.
             batch_size: Samples of a batch; 32 by default.
             workers: How many threads or processes read ahead.
             collate: From a list of samples to a batch.
