@@ -7,7 +7,7 @@ import copy
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack
 
 import torch
@@ -62,15 +62,17 @@ class Result(Generic[M]):
         reason: Why the run ended, in one sentence.
         history: The metrics of every epoch and validation.
         progress: How far the run came.
+        judged: What early stopping, checkpoints and other callbacks judged by: the updates at its best value, by the metric's full name.
     """
 
     model: M
     reason: str
     history: History
     progress: Progress
+    judged: Mapping[str, int] = field(default_factory=dict)
 
     def plot(self, path: str | os.PathLike[str] | None = None, names: list[str] | None = None) -> Figure:
-        """Draw the curves of the history with the end and its reason; see :func:`torchflow.plots.history`."""
+        """Draw the curves of the history with the end, its reason and the best of what was judged; see :func:`torchflow.plots.history`."""
         from torchflow import plots  # noqa: PLC0415  (a run does without plots)
 
         return plots.history(self, path, names)
@@ -267,7 +269,8 @@ class Trainer(Generic[M, B]):
             run.close()
             if saver is not None:
                 saver.close()
-        return Result(run.model, reason, history_of(run), run.progress)
+        found = [best for callback in run.callbacks.values() if (best := callback.best_at) is not None]
+        return Result(run.model, reason, history_of(run), run.progress, dict(reversed(found)))  # of two for one metric, the first
 
     @explained("Write start(model, (inputs, targets)), and validation=(inputs, targets).")
     def start(

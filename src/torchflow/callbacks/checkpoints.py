@@ -81,6 +81,11 @@ class Checkpoints(Callback):
         self._alarm = Alarm(self.every)
         self._published: tuple[Progress, str | None] | None = None
 
+    @property
+    def best_at(self) -> tuple[str, int] | None:
+        """The metric whose best checkpoint stays, and the updates at its best value; None before there is one."""
+        return None if self.best is None or self._best_step is None else (self.best, self._best_step)
+
     def check(self, run: Run[Any, Any]) -> None:
         """Refuse a metric of a stream that the run does not have."""
         if self.best is not None and self.best.partition("/")[0] not in run.validations:

@@ -74,6 +74,12 @@ class EarlyStopping(Callback):
         stop = verdict(self.rule, self.judged)
         return stop.reason if stop else None
 
+    @property
+    def best_at(self) -> tuple[str, int] | None:
+        """The metric, and the updates at its best value; None before there is one."""
+        judged = self.judged
+        return None if judged.best is None or judged.since is None else (self.rule.metric, judged.since.updates)
+
     def check(self, run: Run[Any, Any]) -> None:
         """Refuse a metric whose stream this run does not have."""
         stream = self._stream
