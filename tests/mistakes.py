@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.small import columns, line, sgd
-from torchflow import EarlyStopping, Trainer, supervised
+from tests.small import columns, line, sgd, trainer
+from torchflow import EarlyStopping, Every, Trainer, supervised
 from torchflow.randomness import generator, preserved
 
 CROSS, NLL, BCE, LOGITS, MSE = nn.CrossEntropyLoss(), nn.NLLLoss(), nn.BCELoss(), nn.BCEWithLogitsLoss(), nn.MSELoss()
@@ -293,6 +293,36 @@ MISTAKES = (
         True,
     ),
     Mistake("forgotten epochs", lambda: fitted(MSE, line(), columns(), epochs=None), r"needs to know when to end", "epochs=10"),
+    Mistake(
+        "Lightning's max_epochs",
+        lambda: fitted(MSE, line(), columns(), max_epochs=3),
+        r"Trainer has no argument 'max_epochs'",
+        "epochs=10 in fit",
+    ),
+    Mistake(
+        "Keras' fit(x, y)",
+        lambda: trainer().fit(line(), features(), features(), epochs=1),  # type: ignore[arg-type, misc]
+        r"fit takes 2 arguments without a name, got 3",
+        "(inputs, targets)",
+    ),
+    Mistake(
+        "an interval of nothing",
+        lambda: Every(5),  # type: ignore[call-arg]
+        r"Every takes no argument without a name",
+        "Every(updates=5)",
+    ),
+    Mistake(
+        "lists as columns",
+        lambda: fitted(MSE, line(), (features().tolist(), features()[:, :1].tolist())),
+        r"samples 0 and 1 cannot be stacked",
+        "(torch.as_tensor(inputs), torch.as_tensor(targets))",
+    ),
+    Mistake(
+        "samples that are lists of numbers",
+        lambda: fitted(MSE, line(), list(zip(features().tolist(), features()[:, :1].tolist(), strict=True))),
+        r"samples that are lists of numbers",
+        "torch.tensor(inputs)",
+    ),
     Mistake(
         "an optimizer of another model",
         lambda: fitted(MSE, line(), columns(), optimizer=trained_by_another),

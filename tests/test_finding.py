@@ -11,13 +11,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from tests.small import Noisy, Recorder, columns, line, sgd, trainer, weights
 from torchflow import Checkpoints, Updates, data, find_batch_size, find_learning_rate
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError, OutOfMemoryError, StepError
 from torchflow.finding_batch import largest_fitting
-from torchflow.range_test import LEAST, suggested
+from torchflow.randomness import generator
+from torchflow.range_test import LEAST, SMOOTH, suggested
 
 # The rule of a learning rate
 
@@ -28,14 +29,81 @@ def test_the_suggestion_is_where_the_loss_falls_fastest(steepest: int, width: fl
     """Of a sigmoid that falls and then rises without bound. Seen to fail when the slope is taken over the rate and not its logarithm."""
     rates = [1e-6 * ratio**n for n in range(60)]
     loss = [depth / (1 + math.exp((n - steepest) / width)) + (depth * (n - 45) if n > 45 else 0.0) for n in range(60)]
-    assert suggested(rates, loss) == rates[steepest]
+    assert suggested(rates, loss, loss) == rates[steepest]
 
 
 @given(losses=st.lists(st.floats(0.0, 1.0), max_size=30))
 def test_a_loss_that_never_falls_suggests_nothing(losses: list[float]) -> None:
     """Seen to fail when the first updates count, and with the steepest rise in the place of the steepest fall."""
     rising = sorted(losses)
-    assert suggested([10.0**n for n in range(-5, len(rising) - 5)], rising) is None
+    assert suggested([10.0**n for n in range(-5, len(rising) - 5)], rising, rising) is None
+
+
+def smoothed(losses: list[float]) -> list[float]:
+    """As the trial smooths them."""
+    average, made = 0.0, []
+    for number, loss in enumerate(losses, start=1):
+        average = SMOOTH * average + (1 - SMOOTH) * loss
+        made.append(average / (1 - SMOOTH**number))
+    return made
+
+
+def drawn(kind: str, updates: int, seed: int) -> Tensor:
+    """White noise of mean 0 and standard deviation 1, float64, shape (updates,)."""
+    normal = torch.randn(3, updates, generator=generator(seed), dtype=torch.float64)
+    if kind == "normal":
+        return normal[0]
+    return (normal.square().sum(0) - 3) / 6**0.5  # skewed, as squared errors of small batches are
+
+
+@pytest.mark.parametrize("kind", ["normal", "squares"])
+@pytest.mark.parametrize("end", [0, 20])
+def test_noise_around_a_level_suggests_a_rate_less_than_once_in_a_hundred_trials(kind: str, end: int) -> None:
+    """Whether the loss breaks out at the end or not. Seen to fail without the criterion: more than half of them do."""
+    rates = [1e-7 * 1.2**n for n in range(100)]
+    rise = torch.tensor([0.0] * (100 - end) + [1.2**n for n in range(end)], dtype=torch.float64)
+    trials = [(10 + drawn(kind, 100, seed) + rise).tolist() for seed in range(1_000)]
+    assert sum(suggested(rates, losses, smoothed(losses)) is not None for losses in trials) < 10
+
+
+@pytest.mark.parametrize("kind", ["normal", "squares"])
+def test_a_fall_of_four_times_the_noise_is_always_found(kind: str) -> None:
+    """And near to where it is: the average comes some updates late. Seen to fail when the level counts as noise, and when slopes are compared from
+    the first on: those of noise are the steepest now and then."""
+    rates = [1e-7 * 1.2**n for n in range(100)]
+    fall = torch.tensor([4 / (1 + math.exp((n - 50) / 4)) for n in range(100)], dtype=torch.float64)
+    for seed in range(300):
+        losses = (10 + drawn(kind, 100, seed) + fall).tolist()
+        found = suggested(rates, losses, smoothed(losses))
+        assert found is not None
+        assert rates[35] < found < rates[75]
+
+
+def test_rounding_is_no_fall() -> None:
+    rates, losses = [1.2**n for n in range(60)], [0.1 - 1e-9 * n for n in range(60)]
+    assert suggested(rates, losses, smoothed(losses)) is None
+    assert suggested(rates, [0.1] * 60, smoothed([0.1] * 60)) is None
+
+
+def knowing_nothing() -> nn.Linear:
+    """A line that predicts zero, which is the best that can be said of targets that do not depend on the inputs."""
+    model = nn.Linear(2, 1)
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    return model
+
+
+def test_targets_that_do_not_depend_on_the_inputs_suggest_nothing_and_others_do() -> None:
+    """Seen to fail without the criterion, at most seeds."""
+    for seed in range(20):
+        source = generator(seed)
+        x, y = torch.randn(2_000, 2, generator=source), torch.randn(2_000, 1, generator=source)
+        nothing = find_learning_rate(trainer(seed=seed), knowing_nothing, (x, y), lowest=1e-5, highest=10.0)
+        assert nothing.suggestion is None
+        assert repr(nothing).startswith("LearningRateTest(no suggestion: the loss does not fall by more than its noise; ")
+        found = find_learning_rate(trainer(seed=seed), knowing_nothing, (x, x.sum(1, keepdim=True) + y), lowest=1e-5, highest=10.0)
+        assert found.suggestion is not None
+        assert 1e-3 < found.suggestion < 1.0
 
 
 def test_rates_grow_by_equal_ratios_and_the_trial_ends_where_the_loss_breaks_out() -> None:
@@ -172,6 +240,11 @@ def test_what_is_found_is_said() -> None:
     assert repr(find_batch_size(trainer(), line(), columns(20), start=4, limit=10)) == (
         "BatchSizes(10 samples fit; all that was allowed; 3 sizes were tried)"
     )
+    assert repr(find_batch_size(trainer(), line(), columns(20), start=4)) == (
+        "BatchSizes(20 samples fit; the data has no more; 4 sizes were tried)"
+    )
+    assert "20 samples fit; the data has no more" in repr(find_batch_size(trainer(), line(), columns(20), limit=20))
+    assert "20 samples fit; the data has no more" in repr(find_batch_size(trainer(), line(), columns(20), limit=50))
     assert "7 samples fit; 8 does not fit" in repr(find_batch_size(trainer(step=short_of_memory(7)), line(), columns(20), start=4))
 
 

@@ -16,6 +16,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "torchflow"
 FLOORS = (
     ("caller", "errors", "lazy", "names", "text_table", "types", "tree"),
     ("arguments", "copies", "figures", "loss_counts", "loss_mistakes", "weighted_mean"),
+    ("keywords",),
     ("intervals",),
     ("device", "finite", "optimizer_steps", "precision", "randomness", "distributed", "checkpoint", "interruption"),
     ("data", "microbatches", "recomputing"),

@@ -3,14 +3,15 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from torchflow import Result, plots
+from tests.small import columns, line, trainer
+from torchflow import Callback, Checkpoints, EarlyStopping, Result, plots
 from torchflow.callbacks import History
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
 from torchflow.events import EpochEnded, Validated
@@ -168,6 +169,50 @@ def test_the_end_of_a_result_is_marked_and_explained() -> None:
         assert labels(axis)[-1] == "end"
         assert list(axis.lines[-1].get_xdata()) == [3.0, 3.0]  # type: ignore[arg-type]
     assert plots.history(history).get_supxlabel() == ""
+
+
+def test_of_a_result_what_was_judged_is_marked_and_drawn() -> None:
+    """Seen to fail when the best loss has the star whatever was judged, and when the least accuracy has it."""
+
+    class Judging(Callback):
+        """Says of made-up validations what they found."""
+
+        found: ClassVar[list[float]] = [0.5, 0.9, 0.7, 0.6, 0.6]
+
+        changes_run = True  # first in the order, so that the values are there for those that judge
+
+        def on_validation_end(self, run: Any, event: Any) -> None:
+            event.metrics["valid/score"] = self.found[event.progress.updates - 1]
+
+    x, y = columns(8)
+    stopping = EarlyStopping("valid/score", mode="max", patience=2)
+    judged = trainer(callbacks=[Judging(), stopping]).fit(line(), (x, y), epochs=5, validation=(x, y))
+    assert judged.judged == {"valid/score": 2}
+    figure = judged.plot()
+    assert [axis.get_ylabel() for axis in figure.axes] == ["loss", "score"]
+    assert labels(figure.axes[0]) == ["train/loss", "valid/loss", "end"]
+    assert labels(figure.axes[1]) == ["valid/score", "best valid/score: 0.9 at epoch 2", "end"]
+    assert labels(judged.plot(names=["valid/loss"]).axes[0]) == ["valid/loss", "end"]
+    assert labels(judged.history.plot().axes[0])[-1].startswith("best valid/loss")
+    plain = trainer().fit(line(), (x, y), epochs=2, validation=(x, y))
+    assert plain.judged == {}
+    assert labels(plain.plot().axes[0])[-2].startswith("best valid/loss")
+
+
+def test_what_is_marked_is_what_the_rule_took_for_the_best(tmp_path: Path) -> None:
+    """With min_delta a later, slightly better value is none. Of two that judge one metric, early stopping is asked."""
+    x, y = columns(8)
+    saver = Checkpoints(tmp_path / "run", best="valid/loss")
+    made = trainer(callbacks=[EarlyStopping("valid/loss", min_delta=0.5, relative=True)], checkpoints=saver)
+    judged = made.fit(line(seed=3), (x, y), epochs=80, validation=(x, y))
+    values, place = judged.history["valid/loss"], judged.judged["valid/loss"]
+    assert f"best {values[place - 1]:.4g} at epoch {place}" in judged.reason
+    assert f"best valid/loss: {values[place - 1]:.4g} at epoch {place}" in labels(judged.plot().axes[0])
+    assert min(values) < values[place - 1]
+    alone = trainer(checkpoints=Checkpoints(tmp_path / "other", best="valid/loss")).fit(
+        line(seed=3), (x, y), epochs=3, validation=(x, y)
+    )
+    assert alone.judged == {"valid/loss": alone.history.best("valid/loss").updates}
 
 
 def test_a_result_draws_itself(tmp_path: Path) -> None:

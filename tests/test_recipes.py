@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,9 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from tests.laws.problems import dropout_network, small_network
-from tests.small import columns, line, reacting, sgd, trainer
+from tests.small import columns, line, reacting, sgd, trainer, weights
 from torchflow import layer_wise, one_cycle, warm_up_cosine
-from torchflow.errors import ArgumentTypeError, ArgumentValueError
+from torchflow.errors import ArgumentTypeError, ArgumentValueError, MismatchError
 
 
 def rates(schedule: Any, *, lr: float = 0.5, fit: dict[str, Any] | None = None, **options: Any) -> list[float]:
@@ -124,6 +125,47 @@ def test_a_warm_up_can_be_a_share_and_the_updates_can_be_given() -> None:
     assert rates(warm_up_cosine(0.25)) == rates(warm_up_cosine(5))
     assert rates(warm_up_cosine(0.1, updates=20), fit={"max_updates": 1}) == [0.25]
     assert rates(warm_up_cosine(0.0))[0] == 0.5
+
+
+@pytest.mark.parametrize("rise", [0, 4])
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_run_that_is_longer_than_its_cosine_stays_at_the_lowest_rate(rise: int, compile: bool) -> None:
+    """Seen to fail with torch's own cosine, which goes up again."""
+    made = rates(warm_up_cosine(rise, lowest=0.125, updates=12), fit={"epochs": 8}, compile=compile)
+    assert made[:12] == rates(warm_up_cosine(rise, lowest=0.125), fit={"max_updates": 12}, compile=compile)
+    assert made[12:] == pytest.approx([0.125] * 28, abs=1e-12)
+
+
+def test_a_cosine_of_given_length_goes_on_in_a_longer_run(tmp_path: Path) -> None:
+    """What the message of the next test advises, with the bits of the run that was never stopped."""
+
+    def fitted(folder: str, epochs: int, *, updates: int | None, resume: bool) -> Any:
+        made = trainer(scheduler=warm_up_cosine(updates=updates), checkpoints=tmp_path / folder)
+        return made.fit(line(), columns(20), batch_size=4, epochs=epochs, resume=resume)
+
+    fitted("stopped", 2, updates=None, resume=False)
+    resumed = fitted("stopped", 4, updates=10, resume=True)
+    whole = fitted("whole", 4, updates=10, resume=False)
+    assert weights(resumed.model) == weights(whole.model)
+    assert resumed.progress.updates == 20
+
+
+@pytest.mark.parametrize(
+    ("schedule", "way"),
+    [
+        (warm_up_cosine(), r"warm_up_cosine\(updates=10\), which then stays at its lowest rate"),
+        (warm_up_cosine(4), r"warm_up_cosine\(updates=10\), which then stays at its lowest rate"),
+        (one_cycle(), r"one_cycle\(updates=10\)"),
+    ],
+)
+def test_a_resume_for_other_epochs_says_how_to_keep_the_schedule(schedule: Any, way: str, tmp_path: Path) -> None:
+    made = trainer(scheduler=schedule, checkpoints=tmp_path / "run")
+    made.fit(line(), columns(20), batch_size=4, epochs=2)
+    says = (
+        rf"the schedule was built for 10 updates, and here for 20: pass the same epochs as before, or {way}; Resume\(strict=False\)"
+    )
+    with pytest.raises(MismatchError, match=says):
+        made.fit(line(), columns(20), batch_size=4, epochs=4, resume=True)
 
 
 @pytest.mark.filterwarnings("ignore:the loss grows")  # its rates are drawn, and nothing is learnt

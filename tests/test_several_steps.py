@@ -154,7 +154,10 @@ def test_a_loss_that_grows_is_no_mistake_of_adversaries() -> None:
     ("step", "options", "error", "message"),
     [
         ({}, {}, ArgumentValueError, "at least two, got 0"),
-        ({"critic": judge}, {"optimizer": ADAM}, ArgumentValueError, "at least two, got 1. Pass one step itself"),
+        ({"critic": judge}, {"optimizer": {"critic": sgd()}}, ArgumentValueError, "at least two, got 1. Pass one step itself"),
+        ({"critic": judge}, {"optimizer": sgd()}, ArgumentValueError, "at least two, got 1. Pass one step itself"),
+        ({"critc": judge}, {"optimizer": ADAM}, ArgumentValueError, "steps are 'critc', and optimizers 'critic', 'generator'"),
+        ({"loss": judge}, {"optimizer": ADAM}, ArgumentValueError, "other than 'loss', got 'loss'"),
         (STEPS, {"optimizer": sgd()}, ArgumentTypeError, "optimizer must be one of the same names"),
         (STEPS, {"optimizer": {**ADAM, "judge": sgd()}}, ArgumentValueError, "optimizers 'critic', 'generator', 'judge'"),
         (

@@ -137,6 +137,10 @@ def test_one_validation_is_called_valid_and_a_mapping_names_its_own() -> None:
     assert named_validations(both) == both
     arrays = {"x": X.numpy()}
     assert named_validations(arrays) == {"valid": arrays}
+    boxes = {"image": X, "boxes": (X, Y)}  # columns as deep as they go, some of them bare: samples are dicts
+    assert named_validations(boxes) == {"valid": boxes}
+    mixed = {"a": X, "b": [1, 2]}
+    assert named_validations(mixed) == mixed
     result = trainer().fit(line(), columns(), epochs=1, validation={"a": columns(4), "b": columns(5)})
     assert set(result.history.last) == {"train/loss", "a/loss", "b/loss"}
 

@@ -555,7 +555,7 @@ def test_a_step_with_the_wrong_signature_is_a_plain_type_error() -> None:
 WORDS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "Every nothing": (Every, ArgumentValueError, r"exactly one of epochs, updates, samples or seconds, got nothing"),
     "Every zero": (lambda: Every(updates=0), ArgumentValueError, r"Every\(updates=…\) must be an int of at least 1"),
-    "Every positional": (lambda: Every(3), TypeError, r"positional"),  # type: ignore[call-arg]
+    "Every positional": (lambda: Every(3), ArgumentTypeError, r"Write Every\(updates=3\) or Every\(epochs=3\)"),  # type: ignore[call-arg]
     "Stop nothing": (lambda: torchflow.Stop(None), ArgumentTypeError, r"Stop takes the reason as a str, got None"),  # type: ignore[arg-type]
     "Resume text": (
         lambda: torchflow.Resume(override="lr"),

@@ -27,6 +27,7 @@ def right_results(result: Result[Model]) -> None:
     assert_type(result.reason, str)
     assert_type(result.history, History)
     assert_type(result.progress, Progress)
+    assert_type(result.judged, Mapping[str, int])
     assert_type(result.history.last["valid/loss"], float)
     assert_type(result.history.rows, list[dict[str, float]])
     assert_type(result.history.names, tuple[str, ...])

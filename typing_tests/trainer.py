@@ -62,6 +62,7 @@ def right_calls(trainer: Trainer[nn.Linear, Pair], model: nn.Linear, points: Dat
     trainer.fit(model, iter(loader), max_updates=2)
     assert_type(trainer.start(model, points, batch_size=8, validation=points), Run[nn.Linear, Pair])
     assert_type(trainer.evaluate(model, points, workers=1), dict[str, float])
+    assert_type(trainer.evaluate(model, {"near": points, "far": (torch.ones(4, 1), torch.ones(4, 1))}), dict[str, float])
     predictions: Tensor = trainer.predict(model, points, forward=lambda model, batch: Outputs(model(batch[0])).loss)
     assert_type(predictions, Tensor)
 
@@ -112,7 +113,9 @@ def wrong_calls(trainer: Trainer[nn.Linear, Pair], model: nn.Linear, points: Dat
     trainer.fit(model, points, epochs=1, resume="runs/line")  # type: ignore[arg-type]
     trainer.fit(model, points, epochs=1, collate=lambda samples: None)  # type: ignore[arg-type, return-value]
     trainer.fit(model, points, epochs=1, lr=0.1)  # type: ignore[call-arg]
+    trainer.fit(model, points, max_epochs=1)  # type: ignore[call-arg]
     trainer.start(model, points, epochs=1)  # type: ignore[call-arg]  # the duration belongs to events
     trainer.evaluate(lambda: model, points)  # type: ignore[arg-type]  # nothing was trained yet
     trainer.evaluate(other, points)  # type: ignore[arg-type]
+    trainer.evaluate(model, 5)  # type: ignore[arg-type]
     trainer.predict(model, points, forward=lambda model: model)  # type: ignore[arg-type, misc]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic
@@ -18,6 +17,7 @@ from torchflow.callbacks.checkpoints import Checkpoints
 from torchflow.callbacks.files import of_fold, writing_elsewhere
 from torchflow.callbacks.history import History
 from torchflow.callbacks.progress_bar import ProgressBar
+from torchflow.caller import warn_caller
 from torchflow.choices import Choices
 from torchflow.copies import copied
 from torchflow.data.batches import Batches
@@ -80,7 +80,7 @@ class Blueprint(Generic[M, B]):
         }
         live: Any = building.build_model(model, keys)
         if lonely := building.warn_of_lonely_sample(live, batches.samples, reading):
-            warnings.warn(lonely, stacklevel=3)
+            warn_caller(lonely)
         self.place(live)
         modules_of(live, choices.recomputed)
         optimizers = building.build_optimizers(self.optimizer, live)
@@ -147,12 +147,12 @@ class Blueprint(Generic[M, B]):
             return self.step.under(where.precision, where.device)
         return under(self.step, where.precision, where.device)
 
-    def for_evaluation(self, model: M, data: Any, purpose: str, reading: Reading) -> tuple[Batches[B], int]:
-        """Return the batches of a pass over data, and its key; the model is placed."""
+    def for_evaluation(self, model: M, data: Any, purpose: str, reading: Reading, name: str = "data") -> tuple[Batches[B], int]:
+        """Return the batches of a pass over data, which messages call ``name``, and its key; the model is placed."""
         if not isinstance(model, torch.nn.Module):
             raise ArgumentTypeError(f"model must be an nn.Module, got {arguments.shown(model)}.")
         keys = Keys(self.choices.seed)
-        batches = reading.evaluation(data, keys, "data", pin_memory=self.choices.device.type == "cuda")
+        batches = reading.evaluation(data, keys, name, pin_memory=self.choices.device.type == "cuda")
         self.place(model)
         return batches, evaluation_key(keys, purpose, 0)
 

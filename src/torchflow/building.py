@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from torchflow.arguments import real, shown
 from torchflow.choices import Choices, refuse_closure
+from torchflow.data.interop import named_data
 from torchflow.data.reading import Reading
 from torchflow.errors import ArgumentTypeError, ArgumentValueError
 from torchflow.events import Plan
@@ -211,23 +212,12 @@ def build_schedulings(
 def named_validations(validation: Any) -> dict[str, Any]:
     """Return validation datasets by name: one dataset is called ``"valid"``.
 
-    A mapping of tensors or arrays is one dataset; any other mapping holds named ones.
-
     Raises:
         ArgumentValueError: A name is no text, holds a slash, or is ``"train"``.
     """
     if validation is None:
         return {}
-    if not isinstance(validation, Mapping) or all(_is_column(value) for value in validation.values()):
-        return {"valid": validation}
-    for name in validation:
-        if not isinstance(name, str) or not name or "/" in name or name == "train":
-            raise ArgumentValueError(f"a validation's name must be text without '/' and other than 'train', got {shown(name)}.")
-    return dict(validation)
-
-
-def _is_column(value: object) -> bool:
-    return isinstance(value, Tensor) or (hasattr(value, "shape") and hasattr(value, "dtype"))
+    return named_data(validation, "a validation", taken="train") or {"valid": validation}
 
 
 def warn_of_lonely_sample(model: nn.Module, samples: int | None, reading: Reading) -> str | None:

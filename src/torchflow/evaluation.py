@@ -16,9 +16,9 @@ from torchflow.device import move, out_of_memory
 from torchflow.errors import StepError, TorchflowError
 from torchflow.microbatches import cut
 from torchflow.mistakes import meaning_of
-from torchflow.precision import MIXED, under, widened
+from torchflow.precision import MIXED, as_written, under, widened
 from torchflow.randomness import Keys, preserved, seed_globals
-from torchflow.step import Outputs, Step, checked_loss
+from torchflow.step import Outputs, Step, Supervised, checked_loss
 from torchflow.steps import losses_of
 from torchflow.tree import leaves_with_paths, map_leaves, samples_in, shapes
 from torchflow.types import B, M
@@ -96,12 +96,15 @@ def predict_batches(
 ) -> Any:  # a tensor, or whatever tree of tensors the step predicts
     """Return the predictions of every sample, concatenated along the first dimension, on the CPU.
 
-    The step comes under the precision of ``where``, as that of a run does; ``forward`` is put under it here.
+    The step comes under the precision of ``where``, as that of a run does; ``forward`` is put under it here. A step of :func:`supervised` knows how to call
+    the model without targets, and its loss is not asked.
 
     Raises:
         StepError: The step fills in no predictions and no ``forward`` is given.
     """
     parts: list[Any] = []
+    if forward is None and isinstance(written := as_written(step), Supervised):
+        forward = written.predictions
     if forward is not None:
         forward = under(forward, where.precision, where.device)
     with evaluating(model, where.device, key), contextlib.closing(_epoch(batches, where, microbatch)) as moved:
@@ -130,7 +133,7 @@ def _placed(number: int, batch: object) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, TorchflowError):
             error.add_note(f"torchflow: in batch {number} of an evaluation, on {shapes(batch)}")
-            if (meaning := meaning_of(error)) is not None:
+            if (meaning := meaning_of(error, batch)) is not None:
                 error.add_note(f"torchflow: {meaning}")
         raise
 

@@ -25,16 +25,21 @@ class BatchSizes:
 
     Attributes:
         largest: The largest batch that fitted.
-        limit: The largest that was allowed.
+        limit: The largest that was allowed, at most all samples of the data.
         tried: Every size that was tried, in order, and whether it fitted.
+        samples: How many samples the data has.
     """
 
     largest: int
     limit: int
     tried: tuple[tuple[int, bool], ...]
+    samples: int
 
     def __repr__(self) -> str:
-        why = "all that was allowed" if self.largest == self.limit else f"{self.largest + 1:,} does not fit"
+        if self.largest == self.samples:
+            why = "the data has no more"
+        else:
+            why = "all that was allowed" if self.largest == self.limit else f"{self.largest + 1:,} does not fit"
         return f"BatchSizes({self.largest:,} samples fit; {why}; {len(self.tried)} sizes were tried)"
 
 
@@ -90,7 +95,7 @@ def find_batch_size(
             "find_batch_size: not even a batch of one sample fits into the memory of the device. Use a smaller model, smaller samples or "
             "another device."
         )
-    return BatchSizes(largest, most, tuple(tried))
+    return BatchSizes(largest, most, tuple(tried), len(dataset))
 
 
 def largest_fitting(fits: Callable[[int], bool], start: int, limit: int) -> int:

@@ -16,14 +16,11 @@ from torchflow.data.workers import Workers
 from torchflow.errors import ArgumentValueError, NonFiniteError
 from torchflow.events import Stepped
 from torchflow.loop import events
-from torchflow.range_test import LearningRateTest, judged
+from torchflow.range_test import SMOOTH, LearningRateTest, judged
 from torchflow.run import Run
 from torchflow.trainer import Trainer, blueprint_of
 from torchflow.trials import trial
 from torchflow.types import B, Data, LastBatch, M
-
-_SMOOTH = 0.9
-"""How much of the average of the losses stays at each update."""
 
 
 def find_learning_rate(
@@ -45,7 +42,8 @@ def find_learning_rate(
 
     The learning rate range test (Smith, 2017, "Cyclical learning rates for training neural networks", arXiv:1506.01186): rates
     from ``lowest`` to ``highest`` at equal ratios. The loss is smoothed over about ten updates; the suggestion is where it falls fastest
-    before its least value, over the logarithm of the rate. The trial works on copies and without schedulers and callbacks: the
+    before its least value, over the logarithm of the rate. There is none where the smoothed loss does not fall by five standard errors of its noise, which is
+    measured by the differences of neighbouring losses: nothing can be learnt, or batches are so small that nobody could tell. The trial works on copies and without schedulers and callbacks: the
     model, the optimizer, the random state and every later run are as if it had not been.
 
     Args:
@@ -63,7 +61,7 @@ def find_learning_rate(
         collate: As in ``fit``.
 
     Returns:
-        The rates, the losses and the suggestion.
+        The rates, the losses and the suggestion, or None in its place.
 
     Raises:
         ArgumentTypeError: An argument has the wrong type, or cannot be copied.
@@ -104,8 +102,8 @@ def _ramp(
         with contextlib.closing(events(run, max_updates=number)) as happening:
             for event in (event for event in happening if isinstance(event, Stepped)):
                 losses.append(event.loss.item())
-                average = _SMOOTH * average + (1 - _SMOOTH) * losses[-1]
-                smoothed.append(average / (1 - _SMOOTH ** len(losses)))  # without a pull to the 0 that it began with
+                average = SMOOTH * average + (1 - SMOOTH) * losses[-1]
+                smoothed.append(average / (1 - SMOOTH ** len(losses)))  # without a pull to the 0 that it began with
                 if smoothed[-1] - smoothed[0] > (limit - 1) * abs(smoothed[0]):
                     reason = f"the loss grew to more than {limit:g} times its first value"
                     break

@@ -90,6 +90,11 @@ class Callback:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state` returned, tensors included."""
 
+    @property
+    def best_at(self) -> tuple[str, int] | None:
+        """The full name of the metric that this callback judges by, and the updates at its best value; plots mark it. None by default."""
+        return None
+
     def confirms(self, stop: Stop) -> bool:
         """Say, when a run is resumed that this callback had stopped, whether the stop still holds. It does by default."""
         return True

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from torchflow.arguments import real, whole
 from torchflow.errors import ArgumentValueError
+from torchflow.keywords import explained
 
 
 class Progress(NamedTuple):
@@ -29,6 +30,7 @@ class Progress(NamedTuple):
     validated: int = -1
 
 
+@explained("Write Every(updates={}) or Every(epochs={}).")
 @dataclass(frozen=True, slots=True)
 class Every:
     """An interval, the same type everywhere: exactly one of its fields is given.
@@ -40,6 +42,7 @@ class Every:
         seconds: After so many seconds. Convenient, and outside the promise of equal runs.
 
     Raises:
+        ArgumentTypeError: A number is given without a name, or is none.
         ArgumentValueError: None or several of the fields are given, or one is below 1 (seconds: not above 0).
     """
 

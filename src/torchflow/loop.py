@@ -67,7 +67,7 @@ def _update(run: Run[M, B], batches: list[B]) -> Stepped:
             error.add_note(
                 f"torchflow: in update {before.updates} (epoch {before.epoch}, batch {before.batch}), on {shapes(batches)}"
             )
-            if (meaning := meaning_of(error)) is not None:
+            if (meaning := meaning_of(error, batches[0])) is not None:
                 error.add_note(f"torchflow: {meaning}")
         raise
     finally:

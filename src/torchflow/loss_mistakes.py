@@ -32,6 +32,8 @@ def not_a_pair(batch: object) -> str:
             ", data.map_batch(lambda b: (b[:-1], b[-1])), with supervised(loss, forward=lambda model, inputs: model(*inputs))"
         )
         pairs = unpacked if len(batch) > 2 else ""
+        if isinstance(batch, list) and any(isinstance(part, list) for part in batch):
+            pairs = ", or where lists are columns make tensors of them: (torch.as_tensor(inputs), torch.as_tensor(targets))"
     return (
         f"supervised() expects batches (inputs, targets), got {found}. Map the dataset to such pairs{pairs}, "
         "or write a step of your own: def step(model, batch): ..."

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from torchflow.caller import warn_caller
 from torchflow.loss_mistakes import doubts
@@ -31,6 +31,11 @@ _GRAPH = (
 _DEVICE = (
     "the trainer moves the model and the batch to its device. Make other tensors there: torch.zeros(..., device=x.device), or keep them in the model "
     "with self.register_buffer('name', tensor)."
+)
+
+_LISTS = (
+    "samples that are lists of numbers become one column for each number. Make tensors of them: (torch.tensor(inputs), torch.tensor(targets)), or "
+    "data.as_dataset(samples).map(torch.tensor) where there are no targets."
 )
 
 # What torch says, and what was meant; a function makes the text of what was matched.
@@ -84,13 +89,26 @@ _SAID: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
 )
 
 
-def meaning_of(error: BaseException) -> str | None:
-    """Return what an error in a step means, or None where nobody knows."""
+def meaning_of(error: BaseException, batch: object = None) -> str | None:
+    """Return what an error in a step that was given a batch means, or None where nobody knows."""
     text = str(error)
+    if _lists_of_numbers(batch) and re.search(
+        r"shapes cannot be multiplied|must be Tensor, not list|'list' object has no attribute", text
+    ):
+        return _LISTS
     for pattern, meaning in _SAID:
         if (match := re.search(pattern, text)) is not None:
             return meaning if isinstance(meaning, str) else meaning(match)
     return None
+
+
+def _lists_of_numbers(batch: object) -> bool:
+    """Say whether a batch, or a part of it, is what becomes of samples that are lists of numbers: a list of tensors (batch,)."""
+    parts = (batch, *batch) if isinstance(batch, (tuple, list)) else ()
+    return any(
+        type(part) is list and bool(part) and all(isinstance(column, Tensor) and column.ndim == 1 for column in part)
+        for part in parts
+    )
 
 
 def looked_at(run: Run[Any, Any], batch: Any, of: Any = None) -> Outputs:

@@ -10,6 +10,7 @@ from torchflow.data.reading import Reading
 from torchflow.data.workers import Workers
 from torchflow.errors import ArgumentTypeError
 from torchflow.intervals import Every
+from torchflow.keywords import refuse
 from torchflow.limits import Limits
 from torchflow.saving import Resume
 from torchflow.types import Data, LastBatch
@@ -45,7 +46,10 @@ def refuse_unknown(verb: str, options: Mapping[str, object], known: type) -> Non
     names = list(known.__annotations__)
     for name in options:
         if name not in names:
-            raise ArgumentTypeError(f"{verb} has no argument {name!r}. Beside its own it takes those of fit: {', '.join(names)}.")
+            listed = f"Beside its own it takes those of fit: {', '.join(names)}."
+            if name in FitOptions.__annotations__:  # one of fit that has no place here
+                raise ArgumentTypeError(f"{verb} has no argument {name!r}. {listed}")
+            refuse(verb, name, names, listed)
 
 
 def limits_of(verb: str, options: Mapping[str, Any]) -> Limits:

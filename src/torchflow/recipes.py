@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, OneCycleLR, SequentialLR
 
@@ -69,6 +69,14 @@ def layer_wise(
     return [{"params": group, "lr": lr * decay ** (len(filled) - 1 - number)} for number, group in enumerate(filled)]
 
 
+class HalfCosine(CosineAnnealingLR):
+    """torch's ``CosineAnnealingLR``, which stays at its lowest rate after its last step instead of going up again."""
+
+    def get_lr(self) -> list[float | Tensor]:
+        """Return the rate of each group."""
+        return super().get_lr() if self.last_epoch <= self.T_max else [self.eta_min] * len(self.optimizer.param_groups)
+
+
 def warm_up_cosine(warm_up: int | float = 0.05, *, lowest: float = 0.0, updates: int | None = None) -> Schedule:
     """Return a schedule that rises in a straight line and falls along half a cosine (Loshchilov and Hutter, 2017, arXiv:1608.03983).
 
@@ -78,8 +86,9 @@ def warm_up_cosine(warm_up: int | float = 0.05, *, lowest: float = 0.0, updates:
     Args:
         warm_up: Updates of the rise (an int), or their share of all (a float from 0 up to below 1). The first update has the
             highest rate divided by the updates of the rise.
-        lowest: The learning rate at the end, the same for every group.
-        updates: All updates of the run; None takes them from the length of the run and its data.
+        lowest: The learning rate at the end, the same for every group; a run that goes on after the last of ``updates`` stays there.
+        updates: All updates of the schedule; None takes them from the length of the run and its data, which a resume must then leave as
+            they are.
 
     Raises:
         ArgumentTypeError: An argument has the wrong type.
@@ -103,9 +112,9 @@ def warm_up_cosine(warm_up: int | float = 0.05, *, lowest: float = 0.0, updates:
                 f"warm_up_cosine: {rise} of {total} updates rise, and none is left to fall. Choose a shorter warm_up."
             )
         if rise < 2:
-            return CosineAnnealingLR(optimizer, total, eta_min=lowest)
+            return HalfCosine(optimizer, total, eta_min=lowest)
         linear = LinearLR(optimizer, 1.0 / rise, total_iters=rise - 1)
-        return SequentialLR(optimizer, [linear, CosineAnnealingLR(optimizer, total - rise, eta_min=lowest)], milestones=[rise])
+        return SequentialLR(optimizer, [linear, HalfCosine(optimizer, total - rise, eta_min=lowest)], milestones=[rise])
 
     return Schedule(recipe, every=Every(updates=1))
 

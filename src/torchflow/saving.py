@@ -14,6 +14,7 @@ from torchflow.caller import warn_caller
 from torchflow.errors import ArgumentTypeError, CheckpointError, MismatchError
 from torchflow.names import plain_name
 from torchflow.run import Run
+from torchflow.schedule import length_remedy
 from torchflow.state import hyperparameters, parameter_names
 from torchflow.types import State
 
@@ -158,9 +159,9 @@ def restore(run: Run[Any, Any], loaded: checkpoint.Loaded, resume: Resume) -> No
     listed = "\n  ".join(found)
     if found and resume.strict:
         raise MismatchError(
-            f"{loaded.path} does not fit this run, which is as it was. {len(found)} difference(s):\n  {listed}\n"
-            "Build the run as it was built then; Resume(override=['lr']) says that a changed hyperparameter is meant; "
-            "a schedule built from the run's length wants the same epochs as before; Resume(strict=False) loads what fits.",
+            f"{loaded.path} does not fit this run, which is as it was. {len(found)} difference(s):\n  {listed}\nBuild the run as it was built "
+            "then; Resume(override=['lr']) says that a changed hyperparameter is meant; "
+            f"{length_remedy(loaded.state['identity'], run.identity)}Resume(strict=False) loads what fits.",
             found,
         )
     changed = checkpoint.environment_differences(loaded.environment, environment(run))
@@ -235,9 +236,8 @@ def run_differences(run: Run[Any, Any], state: Mapping[str, Any], override: Coll
     found += checkpoint.differences({"metrics": _names(state["averages"]["objects"])}, {"metrics": _names(run.averages.objects)})
     names = set(parameter_names(run.model).values())
     for name, optimizer in state["optimizers"].items():
-        found += [
-            f"optimizers/{name}/{extra}: stored, but the model has no such parameter" for extra in set(optimizer["state"]) - names
-        ]
+        for extra in set(optimizer["state"]) - names:
+            found += [f"optimizers/{name}/{extra}: stored, but the model has no such parameter"]
     return found
 
 

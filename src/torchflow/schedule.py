@@ -127,6 +127,32 @@ def build(choice: SchedulerRecipe | Schedule, optimizer: Optimizer, plan: Plan, 
     return Scheduling(scheduler, schedule.every, schedule.metric)
 
 
+def length_remedy(stored: Mapping[str, Any], live: Mapping[str, Any]) -> str:
+    """Say what to do where a schedule was built for another number of updates than the stored one.
+
+    Args:
+        stored: The identity of a stored run.
+        live: That of the run which should go on with it.
+    """
+    for name, one in stored["schedulers"].items():
+        then, now = _length(one), _length(live["schedulers"].get(name, {}))
+        if None not in (then, now) and then != now and one["every"] == str(Every(updates=1)):
+            held = "total_steps" not in one  # one cycle has nothing after its end
+            kept = f"warm_up_cosine(updates={then}), which then stays at its lowest rate" if held else f"one_cycle(updates={then})"
+            return f"the schedule was built for {then} updates, and here for {now}: pass the same epochs as before, or {kept}; "
+    return "a schedule built from the run's length wants the same epochs as before; "
+
+
+def _length(identity: Mapping[str, Any]) -> int | None:
+    """Return how many steps a schedule of torch was built for: the falling half of a cosine, its own and what comes before, or one cycle."""
+    parts, turns = identity.get("_schedulers"), identity.get("_milestones")
+    if parts and turns:
+        last = _length(parts[-1])
+        return None if last is None else turns[-1] + last
+    length: int | None = identity.get("total_steps", identity.get("T_max"))
+    return length
+
+
 def _all(scheduler: LRScheduler) -> list[LRScheduler]:
     """Return a scheduler and all that it is made of, as SequentialLR and ChainedScheduler are."""
     return [scheduler, *(inner for part in getattr(scheduler, "_schedulers", ()) for inner in _all(part))]

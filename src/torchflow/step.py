@@ -71,8 +71,7 @@ def supervised(
         metrics: By name: functions ``(predictions, targets)`` that give one value a sample, shape (samples,), averaged
             exactly; or objects with ``update``, ``compute`` and ``reset``, such as torchmetrics'.
         forward: ``(model, inputs) -> predictions``, for models that give more than the loss takes, take several arguments, or
-            are a ``ModuleDict``; None is ``model(inputs)``. The same function serves ``predict(..., forward=...)`` on data
-            without targets.
+            are a ``ModuleDict``; None is ``model(inputs)``. :meth:`torchflow.Trainer.predict` calls the model so, too.
 
     Returns:
         A step function whose ``Outputs`` carry the predictions.
@@ -144,6 +143,11 @@ class Supervised(Generic[M]):
         if not self._functions and not self.metrics:
             return Outputs(value, count, {}, predictions)
         return Outputs(value, count, self._measured(predictions, targets, samples), predictions)
+
+    def predictions(self, model: nn.Module, batch: Any, /) -> Any:
+        """Return what the model predicts of a batch: of ``(inputs, targets)`` or ``(inputs,)``, else of the batch as it is."""
+        inputs = batch[0] if isinstance(batch, (tuple, list)) and len(batch) in (1, 2) else batch
+        return model(inputs) if self.forward is None else self.forward(model, inputs)
 
     def _measured(self, predictions: Any, targets: Any, samples: int) -> dict[str, Tensor | tuple[Any, ...]]:
         """Return a value a sample for each metric function, and the arguments of each metric object."""

@@ -86,7 +86,7 @@ def checked_step(step: Any, optimizer: object) -> Any:
 
     Raises:
         ArgumentTypeError: A step is no function, or several meet one optimizer.
-        ArgumentValueError: A mapping has fewer than two steps, a name that says nothing, or other names than the optimizers.
+        ArgumentValueError: A mapping has a name that says nothing, other names than the optimizers, or fewer than two steps.
     """
     if not isinstance(step, Mapping):
         return _function("step", step)
@@ -94,6 +94,11 @@ def checked_step(step: Any, optimizer: object) -> Any:
     for name in step:
         if not isinstance(name, str) or not name or "/" in name or name == "loss":
             raise ArgumentValueError(f"a step's name must be text without '/' and other than 'loss', got {shown(name)}.")
+    if isinstance(optimizer, Mapping) and step and set(optimizer) != set(step):
+        raise ArgumentValueError(
+            f"every step needs an optimizer of its name: steps are {', '.join(map(repr, step))}, and optimizers "
+            f"{', '.join(map(repr, optimizer)) or 'none'}. Write {example}."
+        )
     if len(step) < 2:
         raise ArgumentValueError(
             f"a mapping of steps needs at least two, got {len(step)}. Pass one step itself, or write {example}."
@@ -101,11 +106,6 @@ def checked_step(step: Any, optimizer: object) -> Any:
     if not isinstance(optimizer, Mapping):
         raise ArgumentTypeError(
             f"step is a mapping, so optimizer must be one of the same names, got {shown(optimizer)}. Write {example}."
-        )
-    if set(optimizer) != set(step):
-        raise ArgumentValueError(
-            f"every step needs an optimizer of its name: steps are {', '.join(map(repr, step))}, and optimizers "
-            f"{', '.join(map(repr, optimizer)) or 'none'}. Write {example}."
         )
     return Steps({name: _function(f"step[{name!r}]", one) for name, one in step.items()})
 

@@ -7,7 +7,7 @@ import copy
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack
 
 import torch
@@ -20,6 +20,7 @@ from torchflow.callbacks.checkpoints import Checkpoints
 from torchflow.callbacks.history import History, history_of
 from torchflow.choices import Choices, refuse_together
 from torchflow.data.bucketing import Bucketed
+from torchflow.data.interop import named_data
 from torchflow.data.reading import Reading
 from torchflow.data.workers import Workers
 from torchflow.device import check_memory_format, resolve
@@ -28,6 +29,7 @@ from torchflow.evaluation import evaluate_batches, predict_batches
 from torchflow.events import Finished
 from torchflow.hooks import Callback
 from torchflow.intervals import Every, Progress
+from torchflow.keywords import explained
 from torchflow.limits import Limits
 from torchflow.loop import events
 from torchflow.microbatches import check_microbatch
@@ -60,15 +62,17 @@ class Result(Generic[M]):
         reason: Why the run ended, in one sentence.
         history: The metrics of every epoch and validation.
         progress: How far the run came.
+        judged: What early stopping, checkpoints and other callbacks judged by: the updates at its best value, by the metric's full name.
     """
 
     model: M
     reason: str
     history: History
     progress: Progress
+    judged: Mapping[str, int] = field(default_factory=dict)
 
     def plot(self, path: str | os.PathLike[str] | None = None, names: list[str] | None = None) -> Figure:
-        """Draw the curves of the history with the end and its reason; see :func:`torchflow.plots.history`."""
+        """Draw the curves of the history with the end, its reason and the best of what was judged; see :func:`torchflow.plots.history`."""
         from torchflow import plots  # noqa: PLC0415  (a run does without plots)
 
         return plots.history(self, path, names)
@@ -129,6 +133,7 @@ class Trainer(Generic[M, B]):
         DeviceError: The device is not there, or does not compute in the precision.
     """
 
+    @explained("Write the others by name: Trainer(step, optimizer=lambda model: torch.optim.Adam(model.parameters(), lr=1e-3)).")
     def __init__(
         self,
         step: Step[M, B] | Mapping[str, Step[M, B]],
@@ -198,6 +203,7 @@ class Trainer(Generic[M, B]):
         """The numbers and names that the loop looks at, as they were chosen."""
         return self._blueprint.choices
 
+    @explained("Write fit(model, (inputs, targets), epochs=10), and validation=(inputs, targets).")
     def fit(
         self,
         model: M | Callable[[], M],
@@ -263,8 +269,10 @@ class Trainer(Generic[M, B]):
             run.close()
             if saver is not None:
                 saver.close()
-        return Result(run.model, reason, history_of(run), run.progress)
+        found = [best for callback in run.callbacks.values() if (best := callback.best_at) is not None]
+        return Result(run.model, reason, history_of(run), run.progress, dict(reversed(found)))  # of two for one metric, the first
 
+    @explained("Write start(model, (inputs, targets)), and validation=(inputs, targets).")
     def start(
         self,
         model: M | Callable[[], M],
@@ -286,10 +294,11 @@ class Trainer(Generic[M, B]):
         reading = Reading(batch_size, shuffle, last_batch, workers, collate)
         return self._blueprint.run(model, train, reading, validation=validation, validate=validate, limits=None)
 
+    @explained("Write evaluate(model, (inputs, targets)).")
     def evaluate(
         self,
         model: M,
-        data: Data[B],
+        data: Data[B] | Mapping[str, Data[B]],
         *,
         batch_size: int | None = None,
         workers: int | Workers = 0,
@@ -299,28 +308,39 @@ class Trainer(Generic[M, B]):
 
         Args:
             model: The model; every module gets its own ``training`` flag back.
-            data: The data, as in :meth:`fit`; read in its own order.
+            data: The data, as in :meth:`fit`, or a mapping of named ones, as ``validation`` takes it; read in its own order.
             batch_size: Samples of a batch; 32 by default. Averages do not depend on it.
             workers: How many threads or processes read ahead.
             collate: From a list of samples to a batch.
 
         Returns:
-            Values by name, such as ``{"loss": 0.0004}``.
+            Values by name, such as ``{"loss": 0.0004}``; of named data ``{"near/loss": 0.0004, "far/loss": 0.02}``, each as if it were
+            evaluated alone.
 
         Raises:
+            ArgumentValueError: A name is no text, or holds a slash.
             DataError: The data is not what it was taken for.
             StepError: The step returned no scalar loss.
         """
-        batches, key = self._blueprint.for_evaluation(
-            model, data, "evaluate", Reading(batch_size, workers=workers, collate=collate)
-        )
+        reading = Reading(batch_size, workers=workers, collate=collate)
+        named = named_data(data, "a dataset")
+        passes = {
+            f"{name}/": self._blueprint.for_evaluation(model, one, "evaluate", reading, f"data[{name!r}]")
+            for name, one in named.items()
+        } or {"": self._blueprint.for_evaluation(model, data, "evaluate", reading)}
+        values: dict[str, float] = {}
         try:
             with interruption.leaving_cleanly(), self.choices.kernels():
                 step = self._blueprint.step_under_precision()
-                return evaluate_batches(step, model, batches, where=self.choices, key=key, microbatch=self.choices.pieces)
+                for prefix, (batches, key) in passes.items():
+                    found = evaluate_batches(step, model, batches, where=self.choices, key=key, microbatch=self.choices.pieces)
+                    values |= {f"{prefix}{name}": value for name, value in found.items()}
         finally:
-            batches.close()
+            for batches, _ in passes.values():
+                batches.close()
+        return values
 
+    @explained("Write predict(model, inputs), and the others by name.")
     def predict(
         self,
         model: M,
@@ -336,8 +356,9 @@ class Trainer(Generic[M, B]):
         Args:
             model: The model; every module gets its own ``training`` flag back.
             data: The data, as in :meth:`fit`; read in its own order.
-            forward: ``(model, batch) -> predictions``; without it they come from the step's ``Outputs.predictions``. Data
-                without targets needs it.
+            forward: ``(model, batch) -> predictions``. Without it, a step of :func:`torchflow.supervised` calls the model as it does in
+                training, with the inputs of ``(inputs, targets)`` or ``(inputs,)``, or with the batch as it is; of another step they are
+                the ``Outputs.predictions``, so that data without targets needs ``forward``.
             batch_size: Samples of a batch; 32 by default.
             workers: How many threads or processes read ahead.
             collate: From a list of samples to a batch.

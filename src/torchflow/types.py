@@ -16,6 +16,8 @@ B = TypeVar("B")
 B_contra = TypeVar("B_contra", contravariant=True)
 T = TypeVar("T")
 """A sample."""
+F = TypeVar("F", bound=Callable[..., Any])
+"""A function, or a class."""
 U = TypeVar("U")
 V = TypeVar("V")
 Tree = TypeVar("Tree", bound="Tensor | tuple[Any, ...] | dict[str, Tensor] | AnyDataclass")

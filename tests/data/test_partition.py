@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import warnings
 from collections import Counter
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -127,7 +128,13 @@ def test_every_sample_is_validated_once_by_class_or_by_group(codes: list[int], f
     groups = Counter(codes)
     if rule == "group" and len(groups) < folds:
         return
-    pairs = numbered(codes).kfold(folds, seed, **{rule: 1})
+    if rule == "stratify" and max(groups.values()) < folds:
+        with pytest.raises(ArgumentValueError, match="largest class"):
+            numbered(codes).kfold(folds, seed, stratify=1)
+        return
+    scarce = rule == "stratify" and min(groups.values()) < folds
+    with pytest.warns(UserWarning, match="smallest class") if scarce else nullcontext():
+        pairs = numbered(codes).kfold(folds, seed, **{rule: 1})
     assert sorted(place for _, valid in pairs for place in places(valid)) == list(range(len(codes)))
     for train, valid in pairs:
         assert sorted(places(train) + places(valid)) == list(range(len(codes)))
@@ -137,6 +144,39 @@ def test_every_sample_is_validated_once_by_class_or_by_group(codes: list[int], f
         else:
             assert all(abs(inside[code] - count / folds) < 1 for code, count in groups.items())
             assert abs(len(valid) - len(codes) / folds) < 1
+
+
+@pytest.mark.parametrize(("few", "remedy"), [(1, "Give it more samples, or leave it out."), (3, "Use at most 3 folds, or give it")])
+def test_a_class_of_fewer_samples_than_folds_is_warned_of(few: int, remedy: str) -> None:
+    """As scikit-learn's StratifiedKFold does, which refuses where every class is too small."""
+    points = numbered([0] * 10 + [1] * few)
+    with pytest.warns(
+        UserWarning, match=rf"folds=5 is more than the smallest class has samples, {few}: some .* {remedy}"
+    ) as caught:
+        pairs = points.kfold(5, stratify=1)
+    assert caught[0].filename == __file__
+    assert sum(any(place >= 10 for place in places(valid)) for _, valid in pairs) == few
+    with pytest.raises(
+        ArgumentValueError, match=r"samples of the largest class, 10, where folds are stratified, got 11\. Use fewer folds"
+    ):
+        points.kfold(11, stratify=1)
+
+
+def test_as_many_folds_as_every_class_has_samples_is_fine() -> None:
+    for _, valid in numbered([0] * 10 + [1] * 5).kfold(5, stratify=1):  # warnings are errors
+        assert sum(place >= 10 for place in places(valid)) == 1
+
+
+@pytest.mark.parametrize("rule", ["stratify", "group"])
+def test_true_does_not_say_by_what_to_split(rule: str) -> None:
+    for split in (
+        lambda: numbered([0, 1] * 4).kfold(2, **{rule: True}),
+        lambda: numbered([0, 1] * 4).split(0.5, 0.5, **{rule: True}),
+    ):
+        with pytest.raises(
+            ArgumentTypeError, match=rf"{rule}=True does not say by what\. Name a part .*{rule}=1 is the second of a pair"
+        ):
+            split()
 
 
 def test_folds_in_time_train_on_what_comes_before() -> None:

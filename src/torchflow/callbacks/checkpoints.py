@@ -14,6 +14,7 @@ from torchflow.errors import ArgumentTypeError, ArgumentValueError, CheckpointEr
 from torchflow.events import Validated
 from torchflow.hooks import Callback
 from torchflow.intervals import Alarm, Every, Progress
+from torchflow.keywords import explained
 from torchflow.run import Run
 from torchflow.saving import Resume, environment, refuse_unsettled, restore, run_description
 from torchflow.types import State
@@ -46,6 +47,7 @@ class Checkpoints(Callback):
         ArgumentValueError: ``keep`` is below 2, ``mode`` unknown, or ``best`` without a slash.
     """
 
+    @explained("Write the others by name: Checkpoints('runs/name', every=Every(epochs=1)).")
     def __init__(
         self,
         folder: str | os.PathLike[str],
@@ -78,6 +80,11 @@ class Checkpoints(Callback):
         self._store: checkpoint.Store | None = None
         self._alarm = Alarm(self.every)
         self._published: tuple[Progress, str | None] | None = None
+
+    @property
+    def best_at(self) -> tuple[str, int] | None:
+        """The metric whose best checkpoint stays, and the updates at its best value; None before there is one."""
+        return None if self.best is None or self._best_step is None else (self.best, self._best_step)
 
     def check(self, run: Run[Any, Any]) -> None:
         """Refuse a metric of a stream that the run does not have."""

@@ -16,6 +16,7 @@ from torchflow.errors import ArgumentValueError, MismatchError
 from torchflow.events import EpochEnded, Finished, Validated
 from torchflow.hooks import Callback, Stop
 from torchflow.intervals import Every, Progress
+from torchflow.keywords import explained
 from torchflow.names import plain_name
 from torchflow.types import State
 
@@ -47,6 +48,7 @@ class EarlyStopping(Callback):
         ArgumentValueError: An argument has an impossible value.
     """
 
+    @explained("Write the others by name: EarlyStopping('valid/loss', patience=5).")
     def __init__(
         self,
         metric: str,
@@ -71,6 +73,12 @@ class EarlyStopping(Callback):
         """Why the newest value ended the run; None where it did not."""
         stop = verdict(self.rule, self.judged)
         return stop.reason if stop else None
+
+    @property
+    def best_at(self) -> tuple[str, int] | None:
+        """The metric, and the updates at its best value; None before there is one."""
+        judged = self.judged
+        return None if judged.best is None or judged.since is None else (self.rule.metric, judged.since.updates)
 
     def check(self, run: Run[Any, Any]) -> None:
         """Refuse a metric whose stream this run does not have."""

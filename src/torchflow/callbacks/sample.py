@@ -27,7 +27,7 @@ class Sample(Recurring):
         data: The samples, as in :meth:`torchflow.Trainer.predict`: a dataset, or columns of tensors.
         show: ``(predictions, progress)``: the predictions of all samples in their order, on the CPU, and where the run is.
         every: When; at the end of every epoch by default.
-        forward: ``(model, batch) -> predictions``; without it they come from the step's ``Outputs.predictions``.
+        forward: ``(model, batch) -> predictions``; without it they are made as :meth:`torchflow.Trainer.predict` makes them.
         batch_size: Samples of a batch.
 
     Raises:

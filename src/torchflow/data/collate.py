@@ -14,6 +14,7 @@ from torch import Tensor
 from torchflow.errors import DataError, RaggedBatchError
 from torchflow.tree import leaves_with_paths, map_leaves
 
+_COLUMNS = " Inputs and targets as columns go in a tuple of tensors: (torch.as_tensor(inputs), torch.as_tensor(targets))."
 _REMEDY = (
     "Make them equal in a map (pad or crop), or pass collate=: data.PadBatch() where lengths differ, or a function of your own."
 )
@@ -190,7 +191,7 @@ def _same(values: Sequence[Any], indices: list[int], path: str, what: str, trait
         if found != expected:
             raise RaggedBatchError(
                 f"samples {indices[0]} and {index} cannot be stacked: {_place(path)} has {what} {_said(expected)} in one "
-                f"and {_said(found)} in the other. {_REMEDY}"
+                f"and {_said(found)} in the other. {_REMEDY}{_COLUMNS if len(values) == 2 else ''}"
             )
 
 

@@ -311,14 +311,15 @@ class Dataset(Generic[T]):
         Args:
             folds: How many, at least 2.
             seed: Names the shuffle.
-            stratify: A class that all folds have in equal shares.
+            stratify: A class that all folds have in equal shares; one of fewer samples than folds is missing from some, which a warning
+                says.
             group: A group that is in one fold alone.
             time: A time, or True where samples are in order.
             gap: Samples that are left out before each validated block.
 
         Raises:
             ArgumentTypeError: Two rules at once.
-            ArgumentValueError: Fewer than 2 folds, more than samples or groups, or a rule names nothing that samples have.
+            ArgumentValueError: Fewer than 2 folds, more than samples, groups or members of the largest class, or a rule names nothing that samples have.
         """
         by = splits.By(seed, stratify, group, time, gap)
         pairs = splits.kfold(self._source, arguments.whole("folds", folds, minimum=2), by)

@@ -15,7 +15,7 @@ from torchflow import arguments
 from torchflow.data.dataset import Dataset
 from torchflow.data.factories import from_arrays, from_tensors
 from torchflow.data.sources import Calls, Items
-from torchflow.errors import ArgumentTypeError, DataError
+from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
 
 _TAKEN = "a Dataset, a tuple or dict of tensors or arrays, anything with __len__ and __getitem__, or an iterable of batches such as a DataLoader"
 
@@ -54,6 +54,28 @@ def yields_batches(data: object, name: str) -> bool:
     if isinstance(data, (str, bytes, Mapping, Dataset, Tensor)) or hasattr(data, "__getitem__"):
         return False
     return isinstance(data, Iterable)
+
+
+def named_data(data: Any, what: str, taken: str | None = None) -> dict[str, Any]:
+    """Return datasets by name, or nothing where it is one dataset.
+
+    A mapping that holds a tensor or an array beside nothing but columns is one dataset; any other mapping holds named ones.
+
+    Args:
+        data: The data.
+        what: What the message calls one of them.
+        taken: A name that is not free.
+
+    Raises:
+        ArgumentValueError: A name is no text, holds a slash, or is taken.
+    """
+    if not isinstance(data, Mapping) or not data or (any(map(_is_column, data.values())) and _all_columns(data)):
+        return {}
+    for name in data:
+        if not isinstance(name, str) or not name or "/" in name or name == taken:
+            other = "" if taken is None else f" and other than {taken!r}"
+            raise ArgumentValueError(f"{what}'s name must be text without '/'{other}, got {arguments.shown(name)}.")
+    return dict(data)
 
 
 def _converted(data: Any, name: str) -> Dataset[Any]:
@@ -95,7 +117,8 @@ def _refuse(data: object, name: str) -> None:
         wrong = next(
             (f"[{key!r}] is {arguments.shown(value)}" for key, value in data.items() if not _is_column(value)), "it is empty"
         )
-        raise ArgumentTypeError(f"{name} is a dict, whose values must be tensors or arrays: {wrong}.")
+        remedy = " Write torch.as_tensor(values)." if any(isinstance(value, list) for value in data.values()) else ""
+        raise ArgumentTypeError(f"{name} is a dict, whose values must be tensors or arrays: {wrong}.{remedy}")
     if isinstance(data, type):
         raise ArgumentTypeError(f"{name} must be an object, got the class {data.__name__}. Call it: {data.__name__}(...).")
     if isinstance(data, (DataLoader, IterableDataset)) or (isinstance(data, Iterable) and not hasattr(data, "__getitem__")):

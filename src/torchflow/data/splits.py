@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from torchflow import arguments
+from torchflow.caller import warn_caller
 from torchflow.data import partition
 from torchflow.data.order import order_of
 from torchflow.data.sources import Source
@@ -46,6 +47,11 @@ class By:
         given = [
             name for name in ("stratify", "group", "time") if getattr(self, name) is not None and getattr(self, name) is not False
         ]
+        for name in given:
+            if getattr(self, name) is True and name != "time":
+                raise ArgumentTypeError(
+                    f"{name}=True does not say by what. Name a part of a sample, where {name}=1 is the second of a pair, or give a list of values."
+                )
         if len(given) > 1:
             raise ArgumentTypeError(f"{' and '.join(given)} exclude each other. Name the one that matters most.")
         if self.gap and given != ["time"]:
@@ -92,6 +98,7 @@ def kfold(source: Source, folds: int, by: By) -> list[tuple[Tensor, Tensor]]:
     if by.kind == "time":
         return _forward(codes, length, folds, by.gap)
     if by.kind == "stratify" and codes is not None:
+        _check_classes(torch.bincount(codes), folds)
         valid = partition.dealt(codes, folds, by.seed)
     elif codes is not None:
         valid = partition.grouped(codes, [length / folds] * folds, by.seed, "kfold")
@@ -99,6 +106,18 @@ def kfold(source: Source, folds: int, by: By) -> list[tuple[Tensor, Tensor]]:
         shuffled = order_of(length, key(by.seed, "kfold"))[0:length]
         valid = list(torch.split(shuffled, [length // folds + (fold < length % folds) for fold in range(folds)]))
     return [(torch.cat([*valid[:fold], *valid[fold + 1 :]]), own) for fold, own in enumerate(valid)]
+
+
+def _check_classes(members: Tensor, folds: int) -> None:
+    """Warn where a class is missing from some folds; refuse where every class is."""
+    least, most = int(members.min()), int(members.max())
+    if most < folds:
+        raise ArgumentValueError(
+            f"folds must be at most the number of samples of the largest class, {most}, where folds are stratified, got {folds}. Use fewer folds."
+        )
+    if least < folds:
+        remedy = f"Use at most {least} folds, or give it more samples." if least > 1 else "Give it more samples, or leave it out."
+        warn_caller(f"folds={folds} is more than the smallest class has samples, {least}: some folds hold out none of it. {remedy}")
 
 
 def _forward(times: Tensor | None, length: int, folds: int, gap: int) -> list[tuple[Tensor, Tensor]]:

@@ -33,15 +33,16 @@ LETTERS_OF_A_NAME, LETTERS_OF_A_LINE = 42, 90
 def history(
     history: History | Result[Any], path: str | os.PathLike[str] | None = None, names: Sequence[str] | None = None
 ) -> Figure:
-    """Draw a run's curves over its epochs: one panel for each kind of value, the best validation loss marked.
+    """Draw a run's curves over its epochs: one panel for each kind of value, the best one marked.
 
     A panel holds all streams of one value (``train/loss`` and ``valid/loss``). Its scale is logarithmic where the values are
     positive and span more than a factor of 30. Values that are not finite leave a gap.
 
     Args:
-        history: What the run measured. Of a ``Result``, the end of the run is marked too, with its reason below.
+        history: What the run measured; a star marks the best validation loss. Of a ``Result``, it marks the best value of what
+            ``EarlyStopping`` or ``Checkpoints(best=...)`` judged by, where one did; the end of the run is marked too, with its reason below.
         path: Where to save the figure; the suffix says the format (``.png``, ``.pdf``, ``.svg``).
-        names: The metrics to draw; by default every loss, or everything where there is no loss.
+        names: The metrics to draw; by default every loss and what was judged, or everything where there is neither.
 
     Returns:
         The figure.
@@ -53,12 +54,13 @@ def history(
         ArgumentValueError: There is nothing to draw.
     """
     table = _table("history", history)
-    panels = _panels(table, names)
+    judged: Mapping[str, int] = getattr(history, "judged", {})
+    panels = _panels(table, names, judged)
     target = None if path is None else checked_path("path", path)
     figure = new_figure(WIDTH, 1.0 + 3.2 * len(panels), "history.to_csv does without.")
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (kind, members) in zip(axes, panels.items(), strict=True):
-        _draw_panel(axis, table, kind, members)
+        _draw_panel(axis, table, kind, members, judged)
     _label_places(axes[-1], epochs=_has_epochs(table))
     if (reason := getattr(history, "reason", None)) is not None:
         _mark_end(figure, table, str(reason))
@@ -128,12 +130,12 @@ def _table(name: str, source: object) -> History:
     return found
 
 
-def _panels(history: History, names: Sequence[str] | None) -> dict[str, list[str]]:
+def _panels(history: History, names: Sequence[str] | None, judged: Mapping[str, int]) -> dict[str, list[str]]:
     """Return the metrics to draw by kind: what follows the stream in their names."""
     if names is not None and (isinstance(names, str) or not all(isinstance(name, str) for name in names)):
         raise ArgumentTypeError(f"names must be a list of metric names such as ['valid/loss'], got {shown(names)}.")
     if names is None:
-        names = [name for name in history.names if name.endswith("/loss")] or history.names
+        names = [name for name in history.names if name.endswith("/loss") or name in judged] or history.names
     if not names:
         raise ArgumentValueError("there is nothing to draw: the history holds no values yet, or names is empty.")
     panels: dict[str, list[str]] = {}
@@ -143,12 +145,16 @@ def _panels(history: History, names: Sequence[str] | None) -> dict[str, list[str
     return panels
 
 
-def _draw_panel(axis: Axes, history: History, kind: str, members: Sequence[str]) -> None:
+def _draw_panel(axis: Axes, history: History, kind: str, members: Sequence[str], judged: Mapping[str, int]) -> None:
     epochs = _has_epochs(history)
     for number, name in enumerate(members):
         _draw_curve(axis, number, name, _places(history, name, epochs=epochs), history[name])
-    if kind == "loss":
-        _mark_best(axis, history, members)
+    if not judged and kind == "loss":
+        name = next((name for name in members if not name.startswith("train/")), members[0])
+        if any(map(math.isfinite, history[name])):
+            _mark_best(axis, history, name, history.best(name).updates)
+    for name in (name for name in judged if name in members):
+        _mark_best(axis, history, name, judged[name])
     _finish_panel(axis, kind, [value for name in members for value in history[name]])
 
 
@@ -202,15 +208,13 @@ def _add_legend(axis: Axes) -> None:
         text.set_parse_math(False)  # a "$" in a name is a dollar
 
 
-def _mark_best(axis: Axes, history: History, members: Sequence[str]) -> None:
-    name, epochs = next((name for name in members if not name.startswith("train/")), members[0]), _has_epochs(history)
-    places = _places(history, name, epochs=epochs)
-    finite = [(v, x) for v, x in zip(history[name], places, strict=True) if math.isfinite(v)]
-    if not finite:
-        return
-    value, place = min(finite)
-    axis.axvline(place, color="0.5", linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
-    _draw_star(axis, place, value, f"best {name}: {value:.4g} at {_where(place, epochs=epochs)}")
+def _mark_best(axis: Axes, history: History, name: str, updates: int) -> None:
+    """Mark the value of a metric that was measured after so many updates."""
+    epochs = _has_epochs(history)
+    measured = zip([row for row in history if name in row], _places(history, name, epochs=epochs), strict=True)
+    for value, place in ((row[name], place) for row, place in measured if row["updates"] == updates):
+        axis.axvline(place, color="0.5", linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+        _draw_star(axis, place, value, f"best {name}: {value:.4g} at {_where(place, epochs=epochs)}")
 
 
 def _draw_star(axis: Axes, place: float, value: float, label: str = "_unlisted") -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def learning_rates(found: LearningRateTest, path: str | os.PathLike[str] | None = None) -> Figure:
-    """Draw the loss of a learning rate range test over the rate, the suggestion marked.
+    """Draw the loss of a learning rate range test over the rate, the suggestion marked where there is one.
 
     Args:
         found: What :func:`torchflow.find_learning_rate` returned.
