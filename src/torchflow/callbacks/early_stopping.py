@@ -40,7 +40,7 @@ class EarlyStopping(Callback):
         nan: ``"stop"`` at a NaN, or ``"ignore"`` it: it counts as no improvement.
         start_after: Ignore so many values, or all up to the end of an ``Every``: for a warm-up.
         restore_best: Keep a copy of the model's state at every improvement, on the model's device and in every checkpoint,
-            and copy the best back into the model when the run ends complete.
+            and copy the best back into the model when the run ends complete, whatever :class:`EMA` or :class:`SWA` put there.
 
     Raises:
         ArgumentTypeError: An argument has the wrong type.
@@ -71,6 +71,11 @@ class EarlyStopping(Callback):
         """Why the newest value ended the run; None where it did not."""
         stop = verdict(self.rule, self.judged)
         return stop.reason if stop else None
+
+    @property
+    def restores(self) -> bool:
+        """Whether a run that ends complete now ends with the weights that are kept here."""
+        return self._weights is not None
 
     def check(self, run: Run[Any, Any]) -> None:
         """Refuse a metric whose stream this run does not have."""
