@@ -178,10 +178,12 @@ class Averaging(Callback):
         """Do what the average needs before it is used in place of the model. Nothing by default."""
 
     def state(self) -> Mapping[str, State]:
-        """Return the average, and how many went into it."""
+        """Return the average, how many went into it, and whether validation looks at it: :func:`load_model` wants to know."""
         if self._model is not None:
-            return {"count": self._count, "weights": model_state(self._model.module)}
-        return {"count": self._count, "weights": None if self._stored is None else dict(self._stored)}
+            weights: dict[str, State] | None = model_state(self._model.module)
+        else:
+            weights = None if self._stored is None else dict(self._stored)
+        return {"count": self._count, "weights": weights, "validate": self.validates}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over a state; the average is rebuilt where the run starts."""
