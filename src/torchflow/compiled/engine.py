@@ -212,15 +212,19 @@ def _resolved(part: Counted, reports: Sequence[Tensor]) -> tuple[Tensor, int | T
 def _event(run: Run[Any, Any], parts: Sequence[Counted], reports: Sequence[Tensor], rates: dict[str, float]) -> Stepped:
     """Return the event of a group: its last update, and the losses of all."""
     metrics: Mapping[str, Tensor] = {}
+    counts: Tensor | None = None
     loss, count = reports[0][-1], parts[0].weight
     if len(parts) > 1 or parts[0].metrics or isinstance(count, Place):
         last = [report[-1] for report in reports]
         final = [Counted(values, own, weight, part.samples) for part in parts for own, weight, values in [_resolved(part, last)]]
         metrics, count = mean_metrics(final), total_count(final)
-    return Stepped(run.progress, loss, metrics, count, rates, 0, reports[0])
+        if isinstance(count, Tensor):
+            counts = torch.as_tensor(sum(_resolved(part, reports)[1] for part in parts))
+    return Stepped(run.progress, loss, metrics, count, rates, 0, reports[0], counts)
 
 
 def _joined(steps: Sequence[Stepped]) -> Stepped:
     """Return the events of updates that were made one by one as the event of their group."""
-    losses = torch.stack([step.loss for step in steps])
-    return steps[-1]._replace(skipped=sum(step.skipped for step in steps), group=losses)
+    losses, counts = torch.stack([step.loss for step in steps]), [step.count for step in steps]
+    each = torch.stack([torch.as_tensor(count, device=losses.device) for count in counts])
+    return steps[-1]._replace(skipped=sum(step.skipped for step in steps), group=losses, group_counts=each)
