@@ -18,6 +18,7 @@ from torch import Tensor
 
 from torchflow.compiled.capture import Captured, Place, capture
 from torchflow.compiled.groups import Group, Windows, grouped, groups_ahead
+from torchflow.compiled.looking import look
 from torchflow.compiled.machine import Machine, compile_updates
 from torchflow.compiled.rates import Rates, refuse_moving_momentum
 from torchflow.compiled.reasons import Uncapturable, Unprimed
@@ -159,6 +160,8 @@ class CompiledUpdates:
         with Rates(run, group.updates) as rates:
             rates.undo()
         window = [move(batch, run.choices.device, run.choices.memory_format) for batch in group.window(0)]
+        if not run.looked:
+            look(run, window[0])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what the compiler warns of is its own, and would end it where warnings are errors
             captured = capture(run, values, window, rates.stacked[0])
