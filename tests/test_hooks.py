@@ -86,6 +86,21 @@ def test_the_first_stop_is_kept_and_the_others_still_see_the_event() -> None:
     assert recorder.hooks == ["on_step_end"]
 
 
+def test_the_stops_of_other_callbacks_at_the_same_boundary_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Seen to fail when the second reason is dropped without a word."""
+
+    def stopping(name: str, *hooks: str) -> Callback:
+        made = Callback()
+        for hook in hooks:
+            setattr(made, hook, lambda run, event: Stop(f"{name} has seen enough"))
+        return made
+
+    callbacks = {"a": stopping("a", "on_step_end", "on_epoch_end"), "b": stopping("b", "on_epoch_end")}
+    result = trainer(callbacks=callbacks).fit(line(), columns(4), batch_size=4, epochs=9)
+    assert result.reason == "a has seen enough"
+    assert caplog.messages == ["torchflow: 'a' stops the run, and so does 'b': b has seen enough"]
+
+
 @pytest.mark.parametrize("answer", [True, False, 0, "stop", Stop])
 def test_a_hook_returns_a_stop_or_nothing(answer: Any) -> None:
     reactions = Reactions({"mine": reacting("on_epoch_end", lambda run, event: answer)})

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import torchflow
-from tests.small import columns, line, sgd, trainer
+from tests.small import columns, line, reacting, sgd, trainer
 from torchflow import Callback, Outputs, Resume, Run, Schedule, Stepped, Trainer, events, supervised
 from torchflow.errors import ArgumentValueError, DeviceError, MismatchError, NonFiniteError
 from torchflow.intervals import Every
@@ -246,6 +246,33 @@ def test_what_is_not_finite_at_a_factor_of_one_is_the_models_own_fault() -> None
 def deque_of(run: Run[Any, Any]) -> None:
     for _ in events(run, epochs=1):
         pass
+
+
+@pytest.mark.parametrize(("precision", "nonfinite"), [("fp16", "raise"), ("float32", "skip")])
+def test_a_callback_that_draws_when_gradients_are_there_is_found_after_dropped_updates(precision: str, nonfinite: str) -> None:
+    """Its first call comes late, and in the middle of an epoch, and yet its numbers are keyed.
+
+    Seen to fail, with a warning, when the first two updates are looked at although they were dropped before the hook.
+    """
+    numbers: dict[int, list[float]] = {}
+    for start in (0, 6):
+        drawn: list[float] = []
+        numbers[start] = drawn
+
+        def draw(run: Any, event: Any, drawn: list[float] = drawn) -> None:
+            drawn.append(float(np.random.rand()))
+
+        x, y = torch.ones(20, 2), torch.ones(20, 1)
+        if precision == "float32":
+            x[:5] = torch.nan
+        made = trainer(step=large(10.0), precision=precision, nonfinite=nonfinite, callbacks=[reacting("on_gradients", draw)])
+        run = made.start(line(), (x, y), batch_size=1, shuffle=False)
+        for event in events(run, epochs=1):
+            if isinstance(event, Stepped) and event.progress.updates == start:
+                break
+        deque_of(run)
+    assert numbers[0] == numbers[6]
+    assert 10 < len(numbers[0]) < 20
 
 
 def begin_at(run: Run[Any, Any], factor: float) -> None:

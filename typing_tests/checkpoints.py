@@ -20,6 +20,7 @@ def right_saving(run: Run[nn.Linear, Pair], model: nn.Linear, scale: Standardize
     load(run, "runs/line", resume=Resume(override=("lr",), strict=False, same_environment=True))
     save_model(model, "line.safetensors", encoders={"scale": scale})
     assert_type(load_model("line.safetensors", into=nn.Linear(1, 1), strict=False), nn.Linear)
+    assert_type(load_model("runs/line", into=nn.Linear(1, 1), best=True, average="ema"), nn.Linear)
     assert_type(load_encoders("line.safetensors"), dict[str, FittedEncoder])
     assert_type(import_torch("line.pt", key="model"), dict[str, Tensor])
 
@@ -38,4 +39,5 @@ def wrong_saving(run: Run[nn.Linear, Pair], model: nn.Linear) -> None:
     save_model(model, "line.safetensors", encoders={"scale": Standardize()})  # type: ignore[dict-item]  # not fitted yet
     load_model("line.safetensors")  # type: ignore[call-arg]  # into what?
     load_model("line.safetensors", into=nn.Linear)  # type: ignore[type-var]  # the class
+    load_model("runs/line", into=nn.Linear(1, 1), average=0.99)  # type: ignore[arg-type]  # which one, not how
     import_torch(torch.ones(3))  # type: ignore[arg-type]

@@ -85,10 +85,11 @@ class Stepped(NamedTuple):
         loss: Its loss, shape (), on the device, detached; nobody writes to it again. Reading it waits for the device. Of a
             group, the loss of its last update.
         metrics: Its metrics: means over the update's samples, shape (), on the device.
-        count: The samples (or tokens) that the loss is the mean of.
+        count: The samples (or tokens) that the loss is the mean of. Of a group, those of its last update.
         learning_rates: The learning rate that the update used, by optimizer name.
         skipped: How many updates were not finite and were dropped: 0 or 1, of a group any number.
         group: The losses of every update of a group, shape (updates,); None where the event is of one update.
+        group_counts: The counts of every update of a group, shape (updates,); None where each is ``count``.
     """
 
     progress: Progress
@@ -98,11 +99,19 @@ class Stepped(NamedTuple):
     learning_rates: Mapping[str, float]
     skipped: int = 0
     group: Tensor | None = None
+    group_counts: Tensor | None = None
 
     @property
     def losses(self) -> Tensor:
         """The loss of every update that this event reports, in their order, shape (updates,)."""
         return self.loss.reshape(1) if self.group is None else self.group
+
+    @property
+    def total_count(self) -> int | Tensor:
+        """The counts of all updates that this event reports, together."""
+        if self.group_counts is not None:
+            return self.group_counts.sum()
+        return self.count if self.group is None else self.count * len(self.group)
 
 
 @dataclass(frozen=True, slots=True)

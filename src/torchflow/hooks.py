@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from torchflow.types import State
 
 if TYPE_CHECKING:
     from torchflow.run import Run
+
+_LOG = logging.getLogger("torchflow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ class Reactions:
         return bool(self._lists[hook])
 
     def __call__(self, hook: str, run: Run[Any, Any], event: object) -> None:
-        """Call one hook of every callback; the first Stop is kept in ``run.stop``.
+        """Call one hook of every callback; the first Stop is kept in ``run.stop``, and those of other callbacks are logged.
 
         Raises:
             CallbackError: A callback raised, or returned something that is neither None nor a Stop.
@@ -150,6 +153,8 @@ class Reactions:
                     )
                 if run.stop is None:
                     run.stop = (name, answer)
+                elif run.stop[0] != name:
+                    _LOG.warning("torchflow: %r stops the run, and so does %r: %s", run.stop[0], name, answer.reason)
 
     def end(self, hook: str, run: Run[Any, Any], event: object) -> BaseException | None:
         """Call an ending hook of every callback, each once whatever the others raise; return what is to be raised.

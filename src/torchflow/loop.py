@@ -123,7 +123,9 @@ def _events(run: Run[Any, Any], limits: Limits) -> Generator[Event, None, None]:
             run.list_parameters()
             run.randomness.probe()  # between two calls the process had a random state of its own
             run.confirm_stop()
-            yield _report(run, "on_fit_start", Started(run.progress, run.plan))
+            started = _report(run, "on_fit_start", Started(run.progress, run.plan))
+            run.fresh = False
+            yield started
             run.saver.start(run)
             if run.epoch_started == run.progress.epoch:  # left inside an epoch: what was due there comes first, stopped or not
                 yield from _epoch(run, limits)

@@ -116,23 +116,26 @@ def looked_at(run: Run[Any, Any], batch: Any, of: Any = None) -> Outputs:
     was, first = run.model.training, not run.looked
     made_by = run.step if of is None else of
     outputs = checked_loss(made_by(run.model, batch), training=True)
-    run.looked = True
+    if first and was and not run.model.training:
+        warn_caller(
+            "the step has put the model into evaluation mode: dropout and batch normalisation do not train. Leave model.eval() to evaluate and predict."
+        )
+    tell_doubts(run, made_by, outputs, batch)
+    return outputs
+
+
+def tell_doubts(run: Run[Any, Any], made_by: Any, outputs: Outputs, batch: Any) -> None:
+    """Warn of what is doubtful in the outputs of a step and, of a run that was not looked at before, in its model."""
+    first, run.looked = not run.looked, True
     step = as_written(made_by)
     if isinstance(step, Supervised):
         for doubt in doubts(step.loss, outputs.predictions, batch[1]):
             warn_caller(doubt)
-    if not first:
-        return outputs
-    if was and not run.model.training:
-        warn_caller(
-            "the step has put the model into evaluation mode: dropout and batch normalisation do not train. Leave model.eval() to evaluate and predict."
-        )
-    for name in forgotten_modules(run.model):
+    for name in forgotten_modules(run.model) if first else ():
         warn_caller(
             f"{name} holds layers that the model does not know, so they are neither trained nor saved nor moved. Wrap them: nn.ModuleList([...]) or "
             "nn.ModuleDict({...})."
         )
-    return outputs
 
 
 def warn_of_full_precision(run: Run[Any, Any]) -> None:

@@ -54,6 +54,7 @@ class Run(Generic[M, B]):
         averages: The train metrics of the epoch under way.
         validated_metrics: The values of the last validation.
         stop: The stop that a callback asked for, and the callback's name.
+        fresh: Whether it has not begun yet, and no checkpoint was loaded into it.
     """
 
     model: M
@@ -73,6 +74,7 @@ class Run(Generic[M, B]):
     validated_metrics: dict[str, float] = field(default_factory=dict)
     stop: tuple[str, Stop] | None = None
     epoch_started: int = -1
+    fresh: bool = True
 
     def __post_init__(self) -> None:
         self.keys = Keys(self.choices.seed)
@@ -236,7 +238,7 @@ class Run(Generic[M, B]):
         for name, stored in state["callbacks"].items():
             load_callback_state(name, self.callbacks[name], stored)
         self.stop = None if state["stop"] is None else (state["stop"]["by"], Stop(state["stop"]["reason"]))
-        self.epoch_started = state["epoch_started"]
+        self.epoch_started, self.fresh = state["epoch_started"], False
         self.progress, self.previous = Progress(**state["progress"]), Progress(**state["previous"])
         for parameter in self.parameters:
             parameter.grad = None

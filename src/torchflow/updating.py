@@ -149,6 +149,8 @@ def dropped(run: Run[M, B], found: NotFinite, batches: Sequence[B]) -> list[Coun
         NonFiniteError: The policy is "raise".
     """
     if run.choices.nonfinite == "skip" or found.overflow:
+        run.randomness.check()
+        run.randomness.probe()  # on_gradients was not called: whether it draws, a later update shows
         return found.parts
     at = run.progress
     indices = [

@@ -169,6 +169,62 @@ def test_early_stopping_keeps_the_averaged_weights_that_were_the_best() -> None:
     assert weights(result.model) == kept[best.epoch]
 
 
+@pytest.mark.parametrize("first", ["average", "stopping"])
+@pytest.mark.parametrize("make", [lambda: EMA(0.7), lambda: SWA(validate=True)], ids=["EMA", "SWA"])
+def test_best_weights_have_the_last_word_in_every_order(make: Any, first: str) -> None:
+    """Those that validation looked at; the last average stays beside the model.
+
+    Seen to fail when whichever of the two is called last has its way.
+    """
+    seen: list[dict[str, Any]] = []
+    look = reacting("on_validation_end", lambda run, event: seen.append(weights(run.model)))
+    average, stopping = make(), EarlyStopping("valid/loss", patience=9, restore_best=True)
+    callbacks: dict[str, Callback] = {"average": average, "stopping": stopping}
+    callbacks = {name: callbacks[name] for name in sorted(callbacks, reverse=first == "stopping")}
+    result = trainer(callbacks={**callbacks, "look": look}).fit(small_network(2), columns(20), epochs=4, validation=table(9, 2))
+    best = result.history.best("valid/loss")
+    assert weights(result.model) == seen[best.epoch] != seen[-1]
+    assert weights(average.averaged) == seen[-1]
+
+
+@pytest.mark.parametrize("first", ["average", "stopping"])
+def test_an_average_that_gives_way_to_best_weights_is_said_before_the_run(first: str) -> None:
+    seen: list[dict[str, Any]] = []
+    note = reacting("on_epoch_end", lambda run, event: seen.append(weights(run.model)))
+
+    def fit(average: Callback, metric: str) -> Any:
+        pair: dict[str, Callback] = {"average": average, "stopping": EarlyStopping(metric, mode="max", restore_best=True)}
+        names = sorted(pair, reverse=first == "stopping")
+        made = trainer(callbacks={**{name: pair[name] for name in names}, "note": note})
+        return made.fit(line(), columns(20), batch_size=4, epochs=3, validation=table(9, 2))
+
+    with pytest.warns(UserWarning, match="both say what the model ends with") as warned:
+        result = fit(SWA(), "valid/loss")
+    assert [str(one.message) for one in warned] == [
+        "SWA(apply=True) and EarlyStopping('valid/loss', restore_best=True) both say what the model ends with. It will be the best weights, and "
+        "these are no averages: validation does not look at the average. For the best averages write SWA(validate=True); to end with the last "
+        "average, restore_best=False; to keep it beside the model, SWA(apply=False), whose .averaged it is."
+    ]
+    assert warned[0].filename == __file__
+    assert weights(result.model) == seen[result.history.best("valid/loss", "max").epoch]
+    with pytest.warns(
+        UserWarning, match="'train/loss' is measured with the weights that are trained. For the best averages judge a val"
+    ):
+        fit(EMA(0.9), "train/loss")
+    fit(EMA(0.9, validate=False, apply=False), "valid/loss")
+    with pytest.warns(UserWarning, match="SWA averaged nothing, and the model has its best weights: the first average was due"):
+        fit(SWA(Every(epochs=75), validate=True), "valid/loss")
+
+
+def test_without_a_best_value_a_run_ends_with_its_average() -> None:
+    ema = EMA(0.7)
+    callbacks = [EarlyStopping("valid/loss", restore_best=True), ema]
+    result = trainer(callbacks=callbacks).fit(
+        line(), columns(20), batch_size=4, epochs=1, validation=table(9, 2), validate=Every(epochs=2)
+    )
+    assert weights(result.model) == weights(ema.averaged)
+
+
 def test_weights_are_put_back_where_a_validation_fails() -> None:
     calls = []
 

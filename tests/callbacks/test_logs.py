@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import torchflow
 from tests.laws.problems import dropout_network, small_network, table
-from tests.small import columns, line, reacting, trainer
+from tests.small import columns, line, raising, reacting, trainer
 from torchflow import (
     Callback,
     Checkpoints,
@@ -74,9 +74,10 @@ FIT: dict[str, Any] = {"batch_size": 4, "epochs": 3}
 def test_the_logs_of_a_killed_and_resumed_run_are_those_of_an_undisturbed_one(
     kills: list[int], every: Every, validate: Every
 ) -> None:
-    """Byte for byte.
+    """Byte for byte, and without another file beside them.
 
-    Seen to fail when JSONLines appends to whatever it finds, and when CSVLog does.
+    Seen to fail when JSONLines appends to whatever it finds, and when CSVLog does; and when a run that was killed before its second
+    checkpoint is taken for a fresh one, whose earlier logs are renamed.
     """
 
     def files(kills: list[int]) -> list[bytes]:
@@ -99,6 +100,7 @@ def test_the_logs_of_a_killed_and_resumed_run_are_those_of_an_undisturbed_one(
                     with (folder / "log.jsonl").open("a") as file:
                         file.write('{"event": "st')  # what the last moment left behind
             logging_trainer(folder, {}, every).fit(line(), columns(20), **fitting)
+            assert sorted(path.name for path in folder.iterdir()) == ["log.csv", "log.jsonl", "run"]
             return [(folder / name).read_bytes() for name in ("log.csv", "log.jsonl")]
 
     assert files(kills) == files([])
@@ -169,6 +171,18 @@ def test_a_fresh_run_sets_an_older_file_aside(make: Any, tmp_path: Path) -> None
     assert (tmp_path / "log.1").read_text() == "also mine"
     assert (tmp_path / "log.2").read_text() == "mine"
     assert (tmp_path / "log.3").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("make", [CSVLog, JSONLines])
+def test_a_run_that_has_nothing_to_resume_sets_an_older_file_aside_once(make: Any, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("mine")
+    killed = trainer(callbacks={"log": make(path), "kill": raising("on_fit_start", Killed())}, checkpoints=tmp_path / "run")
+    with pytest.raises(Killed):
+        killed.fit(line(), columns(8), epochs=1, resume=True)
+    trainer(callbacks={"log": make(path)}, checkpoints=tmp_path / "run").fit(line(), columns(8), epochs=1, resume=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "log.1", "run"]
+    assert (tmp_path / "log.1").read_text() == "mine"
 
 
 def test_a_log_that_was_moved_is_said_and_gone_on_with(tmp_path: Path) -> None:
@@ -369,6 +383,54 @@ def test_tensorboard_itself_reads_what_was_written(tmp_path: Path) -> None:
     found = [(point.step, point.value) for point in read.Scalars("train/loss")]
     expected = [(row["updates"], row["train/loss"]) for row in result.history.rows]
     assert found == [(step, pytest.approx(value, rel=1e-6)) for step, value in expected]
+
+
+def curves(folder: Path) -> list[int]:
+    """The steps that TensorBoard shows of the training loss in a folder."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    read = accumulator.EventAccumulator(str(folder))
+    read.Reload()
+    return [point.step for point in read.Scalars("step/loss")]
+
+
+def test_a_fresh_run_moves_the_curves_of_an_earlier_one_out_of_its_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And nothing else: the folder may hold other runs, or anything.
+
+    Seen to fail when the event files stay where they are: TensorBoard then draws both runs as one curve.
+    """
+    board = tmp_path / "board"
+    (board / "other").mkdir(parents=True)
+    for name in ("note", "other/events.out.tfevents.1"):
+        (board / name).write_text("mine")
+    made = trainer(callbacks=[TensorBoard(board, every=Every(updates=1))])
+    made.fit(line(), columns(8), batch_size=4, epochs=3)
+    assert caplog.messages == []
+    made.fit(line(), columns(8), batch_size=4, epochs=2)
+    assert caplog.messages == [f"torchflow: {board} was used before; its event files are now in {tmp_path / 'board.1'}."]
+    assert curves(tmp_path / "board.1") == [1, 2, 3, 4, 5, 6]
+    assert curves(board) == [1, 2, 3, 4]
+    assert (board / "note").read_text() == (board / "other/events.out.tfevents.1").read_text() == "mine"
+    made.fit(line(), columns(8), batch_size=4, epochs=1)
+    assert curves(tmp_path / "board.2") == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("killed", [1, 3])
+def test_the_curves_of_a_killed_and_resumed_run_are_in_one_folder_and_hold_every_update_once(killed: int, tmp_path: Path) -> None:
+    def kill(run: Any, event: Any) -> None:
+        if event.progress.updates == killed:
+            raise Killed
+
+    for callbacks in ({"kill": reacting("on_gradients", kill)}, {}):
+        made = trainer(
+            callbacks={"board": TensorBoard(tmp_path / "board", every=Every(updates=1)), **callbacks},
+            checkpoints=Checkpoints(tmp_path / "run", every=Every(updates=2), on_exception=False),
+        )
+        try:
+            made.fit(line(), columns(8), batch_size=4, epochs=3, resume=True)
+        except Killed:
+            assert callbacks
+    assert curves(tmp_path / "board") == [1, 2, 3, 4, 5, 6]
+    assert not (tmp_path / "board.1").exists()
 
 
 @pytest.mark.parametrize("kind", [CSVLog, JSONLines, Profile])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import torchflow
+from tests.compiled.interpreter import interpreting
 from tests.laws.problems import OPTIMIZERS, small_network, table
 from tests.small import columns, line, reacting, trainer
 from torchflow import Every, Outputs, Profile, Stepped, Throughput, Timer, Updates
@@ -175,6 +176,43 @@ def test_a_run_that_ends_inside_the_window_writes_what_it_has(tmp_path: Path) ->
     with pytest.raises(torchflow.errors.CallbackError):
         failing.fit(line(), columns(12), batch_size=4, epochs=1)
     assert names_in(tmp_path / "c.json").count("aten::mse_loss") == 1
+
+
+@pytest.mark.parametrize("nonfinite", [False, True])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_tokens_of_compiled_groups_are_counted_update_by_update(accumulate: int, nonfinite: bool) -> None:
+    """And where a group is made again, one update after the other.
+
+    Seen to fail when the count of a group's last update stands for all.
+    """
+
+    def step(model: nn.Module, batch: Any) -> Outputs:
+        x, y, tokens = batch
+        return Outputs((model(x) - y).square().mean(), tokens.sum())
+
+    x, y = columns(32)
+    if nonfinite:
+        x[5] = torch.nan
+    totals: dict[bool, list[float]] = {}
+    with interpreting():
+        for compiled in (False, True):
+            clock = Clock()
+            speed = Throughput(Every(updates=4), clock=clock)
+
+            def tick(run: Any, event: Any, clock: Clock = clock) -> None:
+                clock.now += 1.0
+
+            made = trainer(
+                step=step,
+                accumulate=accumulate,
+                callbacks={"tick": reacting("on_step_end", tick), "speed": speed},
+                compile=Updates(4) if compiled else False,
+                nonfinite="skip",
+            )
+            made.fit(line(), (x, y, torch.arange(32.0)), batch_size=2, epochs=2, shuffle=False)
+            totals[compiled] = [row.counts * row.seconds for row in speed.rows]
+    assert totals[True] == pytest.approx(totals[False])
+    assert sum(totals[True]) == pytest.approx(2 * sum(range(32)))
 
 
 def test_a_group_of_compiled_updates_counts_its_samples() -> None:

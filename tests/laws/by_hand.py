@@ -106,11 +106,11 @@ class ByHand:
                 self.epoch(source)
         finally:
             torch.set_float32_matmul_precision(before_matmul)
-        for name in drawn.changing:  # in their order: what is last has the last word
+        for name in drawn.changing:  # in their order: of two averages, the last is the model
             if name in self.averages and self.averages[name].n_averaged > 0:
                 self.model.load_state_dict(self.averages[name].module.state_dict())
-            if name == "stopping" and self.best[1] is not None:
-                self.model.load_state_dict(self.best[1])
+        if "stopping" in drawn.changing and self.best[1] is not None:  # and best weights have the last word, wherever they stand
+            self.model.load_state_dict(self.best[1])
         return self
 
     def epoch(self, source: Any) -> None:

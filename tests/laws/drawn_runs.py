@@ -21,6 +21,7 @@ from torchflow.errors import NonFiniteError
 QUIET = [
     pytest.mark.filterwarnings("ignore:the loss grows"),  # some of the drawn runs break out, which is no matter here
     pytest.mark.filterwarnings("ignore:(EMA|SWA) averaged nothing"),  # a run may stop before its first epoch ends
+    pytest.mark.filterwarnings(r"ignore:(EMA|SWA)\(apply=True\) and EarlyStopping"),  # best weights that are no averages
     pytest.mark.filterwarnings("ignore:The ``compute`` method of metric"),  # torchmetrics', where every update was skipped
     pytest.mark.filterwarnings("ignore:the last batch of every epoch"),  # where it is about what is refused
     pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler"),  # by hand, where the first update was skipped

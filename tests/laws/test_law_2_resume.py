@@ -48,6 +48,7 @@ from torchflow.trainer import blueprint_of, trainer_of
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the loss grows"),  # some of the drawn runs break out, which is no matter here
     pytest.mark.filterwarnings("ignore:(EMA|SWA) averaged nothing"),  # a run may stop before its first epoch ends
+    pytest.mark.filterwarnings(r"ignore:(EMA|SWA)\(apply=True\) and EarlyStopping"),  # best weights that are no averages
 ]
 
 

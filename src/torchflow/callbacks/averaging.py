@@ -13,7 +13,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from torchflow import checkpoint
 from torchflow.arguments import flag
+from torchflow.callbacks.early_stopping import EarlyStopping
 from torchflow.callbacks.recurring import interval
+from torchflow.caller import warn_caller
 from torchflow.errors import ArgumentValueError, MismatchError
 from torchflow.events import EpochEnded, Finished, Started, Stepped
 from torchflow.hooks import Callback
@@ -35,7 +37,7 @@ class Averaging(Callback):
         every: When the weights of the moment are taken in.
         start_after: Up to here nothing is taken in; None begins at once.
         validate: Whether validation looks at the average.
-        apply: Whether the average is copied into the model at the end.
+        apply: Whether the average is copied into the model at the end. ``EarlyStopping(restore_best=True)`` has the last word.
         average_buffers: Whether buffers are averaged too; else they are those of the model when the weights were taken in.
     """
 
@@ -80,12 +82,28 @@ class Averaging(Callback):
         return self._model.module
 
     def check(self, run: Run[Any, Any]) -> None:
-        """Refuse an interval that a compiled run cannot keep: what is between the updates of one group nobody sees."""
+        """Refuse an interval that a compiled run cannot keep: what is between the updates of one group nobody sees.
+
+        An average that the model cannot end with, because best weights are restored that are none of its own, is warned of.
+        """
         group, updates = run.choices.group or 1, self.every.updates
         if updates is not None and updates % group:
             raise ArgumentValueError(
                 f"{type(self).__name__} averages {self.every}, and compile=Updates({group}) shows every {group} updates. Average "
                 f"every={Every(updates=group)!r}, with a decay for that interval, or pass compile=True."
+            )
+        for stopping in _restoring(run) if self.applies else ():
+            metric, name = stopping.rule.metric, type(self).__name__
+            if metric.startswith("train/"):
+                why, remedy = f"{metric!r} is measured with the weights that are trained", "judge a validation's metric"
+            elif not self.validates:
+                why, remedy = "validation does not look at the average", f"write {name}(validate=True)"
+            else:  # the best weights are averaged ones
+                continue
+            warn_caller(
+                f"{name}(apply=True) and EarlyStopping({metric!r}, restore_best=True) both say what the model ends with. It will be the best "
+                f"weights, and these are no averages: {why}. For the best averages {remedy}; to end with the last average, "
+                f"restore_best=False; to keep it beside the model, {name}(apply=False), whose .averaged it is."
             )
 
     def on_fit_start(self, run: Run[Any, Any], event: Started) -> None:
@@ -141,27 +159,31 @@ class Averaging(Callback):
             run.settled = settled
 
     def on_fit_end(self, run: Run[Any, Any], event: Finished) -> None:
-        """Copy the average into the model, where that was asked for and the run ended complete."""
+        """Copy the average into the model, where that was asked for, the run ended complete, and no best weights are restored."""
         if not (self.applies and event.complete):
             return
+        restored = any(stopping.restores for stopping in _restoring(run))  # whichever of the two is called first
         if self._model is None:
+            left = "has its best weights" if restored else "is as the last update left it"
             warnings.warn(
-                f"{type(self).__name__} averaged nothing, and the model is as the last update left it: the first average was due "
-                f"{self._begin}.",
+                f"{type(self).__name__} averaged nothing, and the model {left}: the first average was due {self._begin}.",
                 stacklevel=2,
             )
             return
         self.finish(run, self._model.module)
-        _copy(self._model.module, run.model)
+        if not restored:
+            _copy(self._model.module, run.model)
 
     def finish(self, run: Run[Any, Any], averaged: nn.Module) -> None:
         """Do what the average needs before it is used in place of the model. Nothing by default."""
 
     def state(self) -> Mapping[str, State]:
-        """Return the average, and how many went into it."""
+        """Return the average, how many went into it, and whether validation looks at it: :func:`load_model` wants to know."""
         if self._model is not None:
-            return {"count": self._count, "weights": model_state(self._model.module)}
-        return {"count": self._count, "weights": None if self._stored is None else dict(self._stored)}
+            weights: dict[str, State] | None = model_state(self._model.module)
+        else:
+            weights = None if self._stored is None else dict(self._stored)
+        return {"count": self._count, "weights": weights, "validate": self.validates}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over a state; the average is rebuilt where the run starts."""
@@ -194,6 +216,11 @@ class Averaging(Callback):
     @property
     def _begin(self) -> str:
         return str(self.every) + ("" if self.start_after is None else f", after the first {self.start_after}".replace("every ", ""))
+
+
+def _restoring(run: Run[Any, Any]) -> list[EarlyStopping]:
+    """Return the callbacks that may put best weights into the model at the end."""
+    return [callback for callback in run.callbacks.values() if isinstance(callback, EarlyStopping) and callback.changes_run]
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:

@@ -46,10 +46,10 @@ class CSVLog(Callback):
     def on_fit_start(self, run: Run[Any, Any], event: Started) -> None:
         """Write the rows that a checkpoint held; of a fresh run there are none."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if event.progress.updates:
-            self.path.unlink(missing_ok=True)  # rows that came after the checkpoint are made again
-        else:
+        if run.fresh:
             set_aside(self.path)
+        else:
+            self.path.unlink(missing_ok=True)  # rows that came after the checkpoint are made again
         self._columns, self._written = (), 0
         self._append(run, event.progress.updates + 1)
 

@@ -41,7 +41,7 @@ class EarlyStopping(Callback):
         nan: ``"stop"`` at a NaN, or ``"ignore"`` it: it counts as no improvement.
         start_after: Ignore so many values, or all up to the end of an ``Every``: for a warm-up.
         restore_best: Keep a copy of the model's state at every improvement, on the model's device and in every checkpoint,
-            and copy the best back into the model when the run ends complete.
+            and copy the best back into the model when the run ends complete, whatever :class:`EMA` or :class:`SWA` put there.
 
     Raises:
         ArgumentTypeError: An argument has the wrong type.
@@ -79,6 +79,11 @@ class EarlyStopping(Callback):
         """The metric, and the updates at its best value; None before there is one."""
         judged = self.judged
         return None if judged.best is None or judged.since is None else (self.rule.metric, judged.since.updates)
+
+    @property
+    def restores(self) -> bool:
+        """Whether a run that ends complete now ends with the weights that are kept here."""
+        return self._weights is not None
 
     def check(self, run: Run[Any, Any]) -> None:
         """Refuse a metric whose stream this run does not have."""

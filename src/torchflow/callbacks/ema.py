@@ -30,8 +30,9 @@ class EMA(Averaging):
             are averaged as well.
         validate: Whether validation looks at the average. The model has its weights during the passes and every
             ``on_validation_end``, and its own again afterwards, to the last bit.
-        apply: Whether the average is copied into the model when the run ends complete, after the last checkpoint. Put EMA
-            before an ``EarlyStopping`` with ``restore_best=True``, whose best weights are then averaged ones.
+        apply: Whether the average is copied into the model when the run ends complete, after the last checkpoint. Beside
+            ``EarlyStopping(restore_best=True)`` the model ends with the best weights that validation looked at, in whatever order the
+            two are given; with ``validate`` these are averaged ones.
 
     Raises:
         ArgumentTypeError: An argument has the wrong type.

@@ -25,14 +25,31 @@ def refuse_folder(callback: Callback, path: Path) -> None:
 def set_aside(path: Path) -> Path | None:
     """Rename a file that is there to ``name.1``, or the first number that is free; return its new path.
 
-    What an earlier run wrote is never written over.
+    What an earlier run wrote is never written over; an empty file, such as one of a run that was killed at its start, stays.
     """
-    if not os.path.lexists(path):
+    if not os.path.lexists(path) or (path.is_file() and not path.stat().st_size):
         return None
     number = 1
     while os.path.lexists(target := path.with_name(f"{path.name}.{number}")):
         number += 1
     path.rename(target)
+    return target
+
+
+def set_files_aside(folder: Path, pattern: str) -> Path | None:
+    """Move the files of a pattern into a new folder ``name.1`` beside theirs, or the first number that is free; return it.
+
+    All else in the folder stays: it may hold other things, and other folders.
+    """
+    found = [path for path in folder.glob(pattern) if path.is_file()]
+    if not found:
+        return None
+    number, folder = 1, Path(os.path.abspath(folder))
+    while os.path.lexists(target := folder.with_name(f"{folder.name}.{number}")):
+        number += 1
+    target.mkdir()
+    for path in found:
+        path.rename(target / path.name)
     return target
 
 

@@ -44,7 +44,7 @@ class JSONLines(ChosenUpdates):
     def __init__(self, path: str | os.PathLike[str], *, every: Every | None = None) -> None:
         self.path = checked_path("path", path)
         super().__init__(every)
-        self._written = 0
+        self._written: int | None = None  # until a run begins: one that was resumed at its first checkpoint has written nothing
 
     def check(self, run: Run[Any, Any]) -> None:
         """Refuse a folder in place of a file."""
@@ -53,16 +53,15 @@ class JSONLines(ChosenUpdates):
     def on_fit_start(self, run: Run[Any, Any], event: Started) -> None:
         """Open the file where the checkpoint left it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if not self._written:
+        if self._written is None:
             set_aside(self.path)
-            self.path.touch()
-            return
-        there = self.path.stat().st_size if self.path.exists() else 0
+            self._written = 0
+        self.path.touch()
+        there = self.path.stat().st_size
         if there < self._written:
             warn_caller(
                 f"{self.path} holds {there} bytes, and the checkpoint knows of {self._written}: it was moved or cut. Lines are appended to it."
             )
-            self.path.touch()
             self._written = there
         os.truncate(self.path, self._written)
 
@@ -86,7 +85,7 @@ class JSONLines(ChosenUpdates):
             self._written = written
 
     def state(self) -> Mapping[str, State]:
-        """Return how many bytes are written."""
+        """Return how many bytes are written; None before a run."""
         return {"written": self._written}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -99,4 +98,4 @@ class JSONLines(ChosenUpdates):
         line = (json.dumps({**where, **plain}, ensure_ascii=False, allow_nan=False) + "\n").encode()
         with self.path.open("ab") as file:
             file.write(line)
-        self._written += len(line)
+        self._written = (self._written or 0) + len(line)

@@ -31,7 +31,9 @@ class SWA(Averaging):
         statistics: Whether the running statistics of batch normalisation are computed anew for the average, by one pass over
             the training data at the end of the run. Without such layers nothing is read.
         validate: Whether validation looks at the average, with the running statistics of the model at the last interval.
-        apply: Whether the average is copied into the model when the run ends complete, after the last checkpoint.
+        apply: Whether the average is copied into the model when the run ends complete, after the last checkpoint. Beside
+            ``EarlyStopping(restore_best=True)`` the model ends with the best weights that validation looked at, in whatever order the
+            two are given: with ``validate``, the best average, and otherwise none.
 
     Raises:
         ArgumentTypeError: An argument has the wrong type.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torchflow.arguments import path as checked_path
+from torchflow.callbacks.files import set_files_aside
 from torchflow.callbacks.recurring import ChosenUpdates
 from torchflow.errors import MissingExtraError
 from torchflow.events import EpochEnded, Finished, Started, Stepped, Validated
@@ -16,11 +18,15 @@ from torchflow.intervals import Every, Progress
 if TYPE_CHECKING:
     from torchflow.run import Run
 
+_LOG = logging.getLogger("torchflow")
+_EVENT_FILES = "events.out.tfevents.*"
+
 
 class TensorBoard(ChosenUpdates):
     """Writes losses, metrics and learning rates to event files for TensorBoard (the extra ``tensorboard``).
 
-    The step of every value is the number of updates. A resumed run tells TensorBoard to forget what lies after its checkpoint.
+    The step of every value is the number of updates. A resumed run tells TensorBoard to forget what lies after its checkpoint. A
+    fresh run moves the event files of an earlier one to the folder ``name.1`` beside its own, and leaves all else where it is.
     Event files hold the time of every value, as TensorBoard wants it; nothing of it is in the history or in checkpoints.
 
     Args:
@@ -45,8 +51,10 @@ class TensorBoard(ChosenUpdates):
     def on_fit_start(self, run: Run[Any, Any], event: Started) -> None:
         """Open an event file."""
         super().on_fit_start(run, event)
-        updates = event.progress.updates
-        self._writer = _writer_class()(log_dir=str(self.folder), purge_step=updates + 1 if updates else None)
+        if run.fresh and (aside := set_files_aside(self.folder, _EVENT_FILES)) is not None:
+            _LOG.warning("torchflow: %s was used before; its event files are now in %s.", self.folder, aside)
+        forgotten = None if run.fresh else event.progress.updates + 1
+        self._writer = _writer_class()(log_dir=str(self.folder), purge_step=forgotten)
 
     def write_update(self, event: Stepped, values: Mapping[str, float]) -> None:
         """Write the curves of an update."""

@@ -119,8 +119,7 @@ class Throughput(Recurring):
 
     def on_step_end(self, run: Run[Any, Any], event: Stepped) -> None:
         """Take in what the update counted."""
-        updates = 1 if event.group is None else len(event.group)
-        self._counts = self._counts + event.count * updates  # of a group, the count of its last update stands for all
+        self._counts = self._counts + event.total_count
         self._loss, self._mark = event.loss, self._clock()
         super().on_step_end(run, event)
 

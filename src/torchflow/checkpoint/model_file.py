@@ -19,10 +19,10 @@ from torchflow.arguments import shown
 from torchflow.checkpoint.compare import differences
 from torchflow.checkpoint.files import FILES, FileSystem, read_file, replace_file
 from torchflow.checkpoint.model_bytes import ModelContent, lay_out, read_bytes
+from torchflow.checkpoint.model_of_run import check_average, model_of_run
 from torchflow.checkpoint.shards import raw
-from torchflow.checkpoint.store import Store
 from torchflow.checkpoint.tensors import check_tensor, snapshot, view_of
-from torchflow.errors import ArgumentTypeError, ArgumentValueError, CheckpointError, MismatchError, StateError
+from torchflow.errors import ArgumentTypeError, CheckpointError, MismatchError, StateError
 from torchflow.names import plain_name
 from torchflow.types import HasState, M, State
 
@@ -61,21 +61,27 @@ def save_model(
         raise CheckpointError(f"{target} was not saved: {error.strerror or error}; what was there before is untouched.") from error
 
 
-def load_model(path: str | os.PathLike[str], into: M, *, strict: bool = True, best: bool = False) -> M:
+def load_model(
+    path: str | os.PathLike[str], into: M, *, strict: bool = True, best: bool = False, average: bool | str | None = None
+) -> M:
     """Copy stored weights into a model's live tensors, and return the model.
 
     Args:
         path: A file of :func:`save_model`, whose every byte is checked, or any other safetensors file of a state dict; or the folder
-            of a run, whose newest sound checkpoint is read. A checkpoint holds the model's own weights, not those of an average.
+            of a run, whose newest sound checkpoint is read.
         into: The model. Its tensors keep their identity, so optimizers that hold them go on working.
         strict: Whether names, shapes and dtypes must all fit. False: what fits is loaded, and a ``UserWarning`` lists
             what was skipped.
         best: Of the folder of a run, whether its best checkpoint is read, by the rule of ``Checkpoints(best=...)``.
+        average: Of the folder of a run, which weights are read where an ``EMA`` or ``SWA`` averaged them. None: those that validation
+            looked at, so that the best model is the one that was judged: the average's with ``validate=True`` once it has begun, and
+            the trained ones otherwise. True: the average's; its callback's name, such as ``"ema"``, where there are several. False:
+            the trained ones, from which a training goes on.
 
     Raises:
-        ArgumentTypeError: No module, no path, or ``strict`` or ``best`` no bool.
-        ArgumentValueError: ``best`` of a file.
-        CheckpointError: There is no such file, it is a pickle, or a folder without the checkpoint that is asked for.
+        ArgumentTypeError: No module, no path, ``strict`` or ``best`` no bool, or ``average`` neither bool nor name.
+        ArgumentValueError: ``best`` or ``average`` of a file, or several averages of which none is named.
+        CheckpointError: There is no such file, it is a pickle, or a folder without the checkpoint or the average that is asked for.
         CorruptCheckpointError: It is no safetensors file, or not what was written.
         MismatchError: It does not fit; ``differences`` has all the reasons, and the model is as it was.
         StateError: The model has parameters without values (lazy, meta).
@@ -83,8 +89,10 @@ def load_model(path: str | os.PathLike[str], into: M, *, strict: bool = True, be
     source = arguments.path("path", path)
     arguments.flag("strict", strict)
     arguments.flag("best", best)
+    check_average(average)
     live = _live_tensors("into", into)
-    stored = _with_tied_names(_of_run(source, best) if best or os.path.isdir(source) else _read(source).tensors, live)
+    of_run = best or average is not None or os.path.isdir(source)
+    stored = _with_tied_names(model_of_run(source, best=best, average=average) if of_run else _read(source).tensors, live)
     found = [*differences(stored, live), *_conflicts(stored, live)]
     if found and strict:
         listed = "\n  ".join(found)
@@ -110,23 +118,6 @@ def read_encoder_states(path: str | os.PathLike[str]) -> dict[str, Any]:
         CorruptCheckpointError: As :func:`load_model`.
     """
     return _read(arguments.path("path", path)).encoders
-
-
-def _of_run(folder: Path, best: bool) -> dict[str, Tensor]:
-    """Return the model in a checkpoint of a run."""
-    if not os.path.isdir(folder):
-        raise ArgumentValueError(
-            f"best=True is for the folder of a run, and {folder} is none. Give the folder of Checkpoints(...)."
-        )
-    store = Store(folder)
-    if not store.steps():
-        raise CheckpointError(f"{folder} is a folder without checkpoints; give the folder of a run, or the model file in it.")
-    step = store.pointed("best") if best else None
-    if best and step is None:
-        raise CheckpointError(f"{folder} has no best checkpoint; Checkpoints({str(folder)!r}, best='valid/loss') keeps one.")
-    loaded = store.load(step)
-    assert loaded is not None
-    return dict(loaded.state["model"])
 
 
 def _read(source: Path) -> ModelContent:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from torchflow.compiled.capture import Captured, Place, capture
 from torchflow.compiled.groups import Group, Windows, grouped, groups_ahead
+from torchflow.compiled.looking import look
 from torchflow.compiled.machine import Machine, compile_updates
 from torchflow.compiled.rates import Rates, refuse_moving_momentum
 from torchflow.compiled.reasons import Uncapturable, Unprimed
@@ -159,6 +160,8 @@ class CompiledUpdates:
         with Rates(run, group.updates) as rates:
             rates.undo()
         window = [move(batch, run.choices.device, run.choices.memory_format) for batch in group.window(0)]
+        if not run.looked:
+            look(run, window[0])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what the compiler warns of is its own, and would end it where warnings are errors
             captured = capture(run, values, window, rates.stacked[0])
@@ -212,15 +215,19 @@ def _resolved(part: Counted, reports: Sequence[Tensor]) -> tuple[Tensor, int | T
 def _event(run: Run[Any, Any], parts: Sequence[Counted], reports: Sequence[Tensor], rates: dict[str, float]) -> Stepped:
     """Return the event of a group: its last update, and the losses of all."""
     metrics: Mapping[str, Tensor] = {}
+    counts: Tensor | None = None
     loss, count = reports[0][-1], parts[0].weight
     if len(parts) > 1 or parts[0].metrics or isinstance(count, Place):
         last = [report[-1] for report in reports]
         final = [Counted(values, own, weight, part.samples) for part in parts for own, weight, values in [_resolved(part, last)]]
         metrics, count = mean_metrics(final), total_count(final)
-    return Stepped(run.progress, loss, metrics, count, rates, 0, reports[0])
+        if isinstance(count, Tensor):
+            counts = torch.as_tensor(sum(_resolved(part, reports)[1] for part in parts))
+    return Stepped(run.progress, loss, metrics, count, rates, 0, reports[0], counts)
 
 
 def _joined(steps: Sequence[Stepped]) -> Stepped:
     """Return the events of updates that were made one by one as the event of their group."""
-    losses = torch.stack([step.loss for step in steps])
-    return steps[-1]._replace(skipped=sum(step.skipped for step in steps), group=losses)
+    losses, counts = torch.stack([step.loss for step in steps]), [step.count for step in steps]
+    each = torch.stack([torch.as_tensor(count, device=losses.device) for count in counts])
+    return steps[-1]._replace(skipped=sum(step.skipped for step in steps), group=losses, group_counts=each)
