@@ -135,7 +135,8 @@ def test_what_it_left_in_the_compilers_caches_computes() -> None:
     with torch.no_grad():
         assert replayed(graph, first, 2, 2, {}) is not None
         assert AsyncCompile.cpp_pybinding is compile_before
-        found = compile_fx(graph, first, config_patches={"cpp_wrapper": False})(*each)
+        whole: Any = compile_fx(graph, first, config_patches={"cpp_wrapper": False})
+        found = whole(*each)
     torch.testing.assert_close(list(found), descent(*each), rtol=1e-6, atol=1e-6)
 
 
