@@ -1,8 +1,8 @@
 """From one captured update to machine code for any number of them.
 
-torch's scan operator carries the values from update to update, and Inductor compiles it once for every length of the loop.
-The graph goes to Inductor directly: its guards are the signature that :mod:`torchflow.compiled.updates` compares, and a call
-costs a third of one through ``torch.compile``.
+Tiny updates are replayed (:mod:`torchflow.compiled.replay`). For the others, torch's scan operator carries the values from update
+to update, and Inductor compiles it once for every length of the loop. The graph goes to Inductor directly: its guards are the
+signature that :mod:`torchflow.compiled.engine` compares, and a call costs a third of one through ``torch.compile``.
 """
 
 from __future__ import annotations

@@ -97,7 +97,8 @@ def _written_down(once: Any, given: Sequence[Tensor], options: dict[str, Any]) -
     from torch._inductor.async_compile import AsyncCompile  # noqa: PLC0415  (the compiler takes a second to import)
     from torch._inductor.compile_fx import compile_fx  # noqa: PLC0415
 
-    inputs = [torch.empty_strided(t.shape, t.stride(), dtype=t.dtype) for t in given]
+    # Zeros: loops that were compiled before, and are found in a cache, compute on them.
+    inputs = [torch.empty_strided(t.shape, t.stride(), dtype=t.dtype).zero_() for t in given]
     calls: _Calls = []
     with _ONE_AT_A_TIME, _replaced(AsyncCompile, "cpp_pybinding", lambda _, types, source: _Loops(types, source)):
         whole: Any = compile_fx(once, list(given), config_patches={**options, "cpp_wrapper": False})
