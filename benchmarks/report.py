@@ -32,9 +32,11 @@ def main() -> None:
         if lines := block():
             text = put(text, name, lines)
     page.write_text(text, encoding="utf-8")
-    measured = {what: [row for row in results.load(f"speed-{what}-1") if "ratio" in row] for what in WORKLOADS}
-    if all(measured.values()):
-        draw(measured, DOCS / PICTURE)
+    for kind in ("AVX512", "AVX2", "DEFAULT", "NO AVX"):  # one picture, of the widest instructions that it was measured with
+        measured = {what: [row for row in speeds(what, 1, kind) if "ratio" in row] for what in WORKLOADS}
+        if all(measured.values()):
+            draw(measured, DOCS / PICTURE)
+            break
 
 
 def put(page: str, name: str, lines: Sequence[str]) -> str:
@@ -47,26 +49,25 @@ def put(page: str, name: str, lines: Sequence[str]) -> str:
 
 
 def speed() -> list[str]:
-    """Return the tables of ratios, one a number of threads, and that of compile times."""
-    lines: list[str] = []
-    if all(results.load(f"speed-{what}-1") for what in WORKLOADS):
-        lines += [f".. image:: {PICTURE}", f"   :alt: {ALT}", ""]
-    for threads in (1, 2):
-        by_workload = {what: results.load(f"speed-{what}-{threads}") for what in WORKLOADS}
-        every = [row for rows in by_workload.values() for row in rows]
-        if not every:
-            continue
-        lines += [
-            f"**{threads} thread{'s' if threads > 1 else ''}.** {said(every)}",
-            "",
-            *_ratios(by_workload),
-            "",
-            *_left_out(by_workload),
-            "",
-        ]
-        if compiled := _compile_times(by_workload):
-            lines += ["Seconds until the first update was made, less an update's own time:", "", *compiled, ""]
+    """Return the tables of ratios, one for each kind of processor and number of threads, and those of compile times."""
+    every = [row for what in WORKLOADS for threads in (1, 2) for row in results.load(f"speed-{what}-{threads}")]
+    lines = [f".. image:: {PICTURE}", f"   :alt: {ALT}", ""] if all(results.load(f"speed-{what}-1") for what in WORKLOADS) else []
+    for kind in dict.fromkeys(row["instructions"] for row in every):
+        for threads in (1, 2):
+            by_workload = {what: speeds(what, threads, kind) for what in WORKLOADS}
+            rows = [row for found in by_workload.values() for row in found]
+            if not rows:
+                continue
+            title = f"**{threads} thread{'s' if threads > 1 else ''}, {kind}.**"
+            lines += [f"{title} {said(rows)}", "", *_ratios(by_workload), "", *_left_out(by_workload), ""]
+            if compiled := _compile_times(by_workload):
+                lines += ["Seconds until the first update was made, less an update's own time:", "", *compiled, ""]
     return lines[:-1]
+
+
+def speeds(what: str, threads: int, instructions: str) -> list[Row]:
+    """Return the rows of a workload that were measured on a processor with these instructions."""
+    return [row for row in results.load(f"speed-{what}-{threads}") if row["instructions"] == instructions]
 
 
 def _ratios(by_workload: dict[str, list[Row]]) -> list[str]:
@@ -193,8 +194,8 @@ def said(rows: Iterable[Row]) -> str:
     )
     rounds = ", ".join(dict.fromkeys(str(row["rounds"]) for row in rows if "rounds" in row))
     return (
-        f"Made on {all_of('date')} with torch {all_of('torch')}, Python {all_of('python')}, {all_of('system')}, {all_of('processor')}, "
-        f"{all_of('cores')} cores{f'; {rounds} paired rounds' if rounds else ''}{f'; {libraries}' if libraries else ''}."
+        f"Made on {all_of('date')} with torch {all_of('torch')}, Python {all_of('python')}, {all_of('system')}, {all_of('processor')} "
+        f"({all_of('instructions')}), {all_of('cores')} cores{f'; {rounds} paired rounds' if rounds else ''}{f'; {libraries}' if libraries else ''}."
     )
 
 

@@ -23,10 +23,12 @@ def store(part: str, rows: Sequence[Row], *, merge: str | None = None) -> None:
     Args:
         part: The file's name without its ending.
         rows: What was measured.
-        merge: The column that names a row: rows of an earlier call with other names stay.
+        merge: The column that names a row: rows of an earlier call with other names stay, and those of a processor with
+            other instructions.
     """
-    kept = [] if merge is None else [row for row in load(part) if row[merge] not in {new[merge] for new in rows}]
     about = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "command": _command(), **machine()}
+    named = set() if merge is None else {(new[merge], about["instructions"]) for new in rows}
+    kept = [row for row in load(part) if (row[merge], row["instructions"]) not in named] if merge else []
     FOLDER.mkdir(exist_ok=True)
     text = json.dumps({"rows": [*kept, *({**row, **about} for row in rows)]}, indent=1, sort_keys=True)
     (FOLDER / f"{part}.json").write_text(text + "\n", encoding="utf-8")
@@ -58,6 +60,7 @@ def machine() -> Row:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "processor": _processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "system": platform.system(),
     }

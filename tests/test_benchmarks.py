@@ -73,11 +73,16 @@ def test_growth_data_and_profile_are_measured_and_reported(monkeypatch: pytest.M
     assert torch.get_num_threads() == threads
 
 
-def test_results_of_one_contestant_leave_those_of_the_others() -> None:
+def test_results_of_one_contestant_leave_those_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     results.store("part", [{"contestant": "a", "ratio": 1.0}, {"contestant": "b", "ratio": 2.0}], merge="contestant")
     results.store("part", [{"contestant": "b", "ratio": 3.0}], merge="contestant")
     assert [(row["contestant"], row["ratio"]) for row in results.load("part")] == [("a", 1.0), ("b", 3.0)]
     assert results.load("part")[0]["torch"] == torch.__version__
+    elsewhere = {**results.machine(), "instructions": "another"}
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "machine", lambda: elsewhere)
+        results.store("part", [{"contestant": "b", "ratio": 4.0}], merge="contestant")
+    assert [(row["contestant"], row["ratio"]) for row in results.load("part")] == [("a", 1.0), ("b", 3.0), ("b", 4.0)]
     json.loads((results.FOLDER / "part.json").read_text(encoding="utf-8"))
 
 

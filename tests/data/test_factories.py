@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from torchflow import data
+from torchflow.data.draw import first_draw
+from torchflow.data.sources import MANY
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
 
 
@@ -26,6 +28,29 @@ def test_tensors_are_not_copied_and_never_carry_gradients() -> None:
     batch = dataset.take_batch([0, 1, 2])
     assert batch.tolist() == [1, 1, 1]
     assert not batch.requires_grad
+
+
+@pytest.mark.parametrize("chosen", [0, 5, MANY, 3 * MANY])
+def test_rows_are_the_same_however_many_are_chosen_and_however_they_lie(chosen: int) -> None:
+    """Fails where rows of one number come back without their other dimensions, or as views."""
+    rows = 2 * MANY
+    numbers = torch.arange(4.0 * rows)
+    columns = (
+        numbers[:rows].reshape(rows, 1),
+        numbers[:rows],
+        numbers[: 2 * rows].reshape(rows, 2),
+        numbers.reshape(rows, 4)[:, 1:2],
+        numbers[:rows].reshape(rows, 1, 1).to(torch.int32),
+        numbers[:0].reshape(0, 3).new_empty((rows, 0)),
+    )
+    picked = torch.arange(chosen) * 7 % rows
+    made = data.from_tensors(columns).take_batch(picked.tolist()) if chosen else None
+    source = data.from_tensors(columns).source.batch(picked, first_draw())
+    for found in (source, made or source):
+        for column, batch in zip(columns, found, strict=True):
+            assert torch.equal(batch, torch.stack([column[row] for row in picked]) if chosen else column[:0])
+            assert batch.stride() == torch.empty(batch.shape).stride()
+            assert batch.untyped_storage().data_ptr() != column.untyped_storage().data_ptr() or not batch.numel()
 
 
 def test_dataclasses_of_columns_give_dataclasses_of_rows() -> None:

@@ -113,5 +113,6 @@ def digest(value: object) -> str:
 def _tidy(folder: Path, pattern: str, keep: str = "") -> None:
     """Remove files that were left behind: by a writer that died, or of an older version of the table."""
     for path in folder.glob(pattern):
-        if path.name != keep and (keep or time.time() - path.stat().st_mtime > _ABANDONED):
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another writer has finished with it meanwhile
+            if path.name != keep and (keep or time.time() - path.stat().st_mtime > _ABANDONED):
+                path.unlink()
