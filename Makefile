@@ -77,8 +77,9 @@ bench-peers: $(PEERS)/.installed  ## Install the libraries that torchflow is mea
 faults: $(VENV)/.test-installed  ## Kill, damage and starve a training some thousand times, and write the table of docs/reliability.rst
 	$(ONE_THREAD) $(BIN)/python -m tests.faults --write
 
-machine-code: $(VENV)/.test-installed  ## Run the tests of compiled updates on what the compiler makes, which takes it an hour
+machine-code: $(VENV)/.test-installed  ## Run the tests of compiled updates on what the compiler makes, replayed and by torch's own loop
 	TORCHFLOW_COMPILE_ALL=1 $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) tests/compiled
+	TORCHFLOW_COMPILE_ALL=scan $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) tests/compiled/test_compiled_updates.py
 
 fitting: $(FITTING)/.installed  ## Run the how-to pages and more with transformers, datasets, timm and PyTorch Geometric themselves
 	PYTHONPATH=src HF_HUB_OFFLINE=1 TORCHFLOW_FITTING=1 $(ONE_THREAD) $(FITTING)/bin/python -m pytest -q -W ignore::DeprecationWarning \

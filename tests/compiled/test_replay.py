@@ -154,8 +154,11 @@ def that_sorts(a: Tensor, b: Tensor, x: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("update", [swapped, with_a_product, that_sorts])
 def test_what_is_more_than_loops_is_left_to_torchs_own(update: Any) -> None:
-    each = [numbers((2, 2), seed) for seed in range(3)]
-    assert replay_of(update, each[:2], [each[2].unsqueeze(0)], []) is None
+    graph, first = graph_of(update, [numbers((2, 2), seed) for seed in range(3)])
+    before = graph.code
+    with torch.no_grad():
+        assert replayed(graph, first, 2, 1, {}) is None
+    assert graph.code == before  # which torch's own loop is made of now
 
 
 def test_large_updates_are_left_to_torchs_own() -> None:

@@ -9,6 +9,7 @@ All of this stands on private parts of Inductor. Where a version of torch lacks 
 
 from __future__ import annotations
 
+import copy
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -101,7 +102,7 @@ def _written_down(once: Any, given: Sequence[Tensor], options: dict[str, Any]) -
     inputs = [torch.empty_strided(t.shape, t.stride(), dtype=t.dtype).zero_() for t in given]
     calls: _Calls = []
     with _ONE_AT_A_TIME, _replaced(AsyncCompile, "cpp_pybinding", lambda _, types, source: _Loops(types, source)):
-        whole: Any = compile_fx(once, list(given), config_patches={**options, "cpp_wrapper": False})
+        whole: Any = compile_fx(copy.deepcopy(once), list(given), config_patches={**options, "cpp_wrapper": False})
         token = _CALLS.set(calls)
         try:
             with _NothingElse():  # type: ignore[no-untyped-call]
