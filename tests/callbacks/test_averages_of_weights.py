@@ -343,7 +343,11 @@ def test_tied_weights_stay_tied_in_the_average() -> None:
 def test_groups_of_a_compiled_run_are_averaged_whole_or_refused() -> None:
     with pytest.raises(ArgumentValueError) as raised:
         trainer(callbacks=[EMA(0.9)], compile=Updates(4)).fit(line(), columns(20), epochs=1)
-    assert "EMA averages every update, and compile=Updates(4) shows every 4 updates. Average every=Every(" in str(raised.value)
+    assert "compile=Updates(4) shows every 4 updates. Average every=Every(updates=4), with a decay for" in str(raised.value)
+    with pytest.raises(
+        ArgumentValueError, match=r"compile=Updates\('epoch'\) shows the end of every epoch\. Average every=Every\(epochs=1\)"
+    ):
+        trainer(callbacks=[EMA(0.9)], compile=Updates("epoch")).fit(line(), columns(20), epochs=1)
     trainer(callbacks=[EMA(0.9, every=Every(updates=8))], compile=Updates(4)).start(line(), columns(20))
 
 

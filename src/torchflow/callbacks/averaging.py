@@ -22,6 +22,7 @@ from torchflow.hooks import Callback
 from torchflow.intervals import Every, Progress
 from torchflow.state import load_model_state, model_state
 from torchflow.types import State
+from torchflow.updates import Updates
 
 if TYPE_CHECKING:
     from torchflow.run import Run
@@ -88,9 +89,12 @@ class Averaging(Callback):
         """
         group, updates = run.choices.group or 1, self.every.updates
         if updates is not None and updates % group:
+            shown, instead = f"Updates({group}) shows every {group} updates", f"Every(updates={group})"
+            if group == Updates("epoch").size:
+                shown, instead = "Updates('epoch') shows the end of every epoch", "Every(epochs=1)"
             raise ArgumentValueError(
-                f"{type(self).__name__} averages {self.every}, and compile=Updates({group}) shows every {group} updates. Average "
-                f"every={Every(updates=group)!r}, with a decay for that interval, or pass compile=True."
+                f"{type(self).__name__} averages {self.every}, and compile={shown}. Average every={instead}, with a decay for that "
+                "interval, or pass compile=True."
             )
         for stopping in _restoring(run) if self.applies else ():
             metric, name = stopping.rule.metric, type(self).__name__
