@@ -43,20 +43,22 @@ class _NotLoops(Exception):  # noqa: N818  (a signal within this module)
     """The update does more than call loops."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Loops:
-    """A function of Inductor's: its C++, and the types of its arguments."""
+    """A function of Inductor's: its C++, the types of its arguments, and what they were compiled to, if somebody wanted it."""
 
     types: Sequence[str]
     source: str
+    function: Any = None
 
     def __call__(self, *arguments: Any) -> None:
         """Write down that it was called. Who comes by it through a cache of Inductor's, and writes nothing down, calls it."""
         calls = _CALLS.get()
-        if calls is None:
-            _loaded(self.types, self.source, {})(*arguments)
-        else:
+        if calls is not None:
             calls.append((self, arguments))
+            return
+        self.function = self.function or _loaded(self.types, self.source, {})
+        self.function(*arguments)
 
 
 @dataclass(frozen=True)
