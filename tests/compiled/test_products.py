@@ -96,11 +96,19 @@ def test_a_scaled_product_keeps_its_scale() -> None:
 
 
 @pytest.mark.parametrize(
-    ("vendor", "capability", "faster"),
-    [("AuthenticAMD", "AVX512", True), ("AuthenticAMD", "AVX2", False), ("GenuineIntel", "AVX512", False), ("", "AVX512", False)],
+    ("maker", "family", "capability", "faster"),
+    [
+        ("AuthenticAMD", 26, "AVX512", True),
+        ("AuthenticAMD", 25, "AVX512", False),
+        ("AuthenticAMD", 26, "AVX2", False),
+        ("GenuineIntel", 26, "AVX512", False),
+        ("", 0, "AVX512", False),
+    ],
 )
-def test_the_rule_looks_at_the_processor_alone(vendor: str, capability: str, faster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "_vendor", lambda: vendor)
+def test_the_rule_looks_at_the_processor_alone(
+    maker: str, family: int, capability: str, faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "_processor", lambda: (maker, family))
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
@@ -108,18 +116,18 @@ def test_the_rule_looks_at_the_processor_alone(vendor: str, capability: str, fas
 
 
 def test_the_processor_says_who_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel\t: 1\nvendor_id\t: Other\n"
+    said = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t: 1\n\nvendor_id\t: Other\ncpu family\t: 7\n"
     monkeypatch.setattr(Path, "read_text", lambda self, **_: said)
-    assert products._vendor() == "GenuineIntel"
+    assert products._processor() == ("GenuineIntel", 6)
 
     def missing(self: Path, **_: object) -> str:
         raise FileNotFoundError(self)
 
     monkeypatch.setattr(Path, "read_text", missing)
-    monkeypatch.setattr("platform.processor", lambda: "AMD64 Family 25 Model 1, AuthenticAMD")
-    assert products._vendor() == "AuthenticAMD"
+    monkeypatch.setattr("platform.processor", lambda: "AMD64 Family 25 Model 1 Stepping 0, AuthenticAMD")
+    assert products._processor() == ("AuthenticAMD", 25)
     monkeypatch.setattr("platform.processor", lambda: "arm")
-    assert products._vendor() == ""
+    assert products._processor() == ("", 0)
 
 
 @pytest.mark.usefixtures("fast")
