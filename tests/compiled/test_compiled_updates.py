@@ -162,13 +162,23 @@ def test_machine_code_is_the_same_by_the_short_way_and_by_torchs_own(monkeypatch
 
 
 def test_headers_are_compiled_ahead_where_it_pays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    left_out = {"cpp_cache_precompile_headers": False}
     monkeypatch.setattr(machine, "_GRAPHS", itertools.count())
     monkeypatch.setattr("torch._inductor.codecache._HEADER_DIR", str(tmp_path / "headers"))
-    assert not machine._headers_pay()  # nobody has done it, and it is this process's first graph
-    assert machine._headers_pay()  # its second one
+    assert left_out.items() <= machine._shorter_ways().items()  # nobody has done it, and it is this process's first graph
+    assert not left_out.keys() & machine._shorter_ways()  # its second one
     monkeypatch.setattr(machine, "_GRAPHS", itertools.count())
     (tmp_path / "headers").mkdir()
-    assert machine._headers_pay()
+    assert not left_out.keys() & machine._shorter_ways()
+
+
+def test_what_somebody_said_about_the_compiler_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import config  # noqa: PLC0415
+
+    monkeypatch.setattr(config.cpp, "vec_isa_ok", None)
+    assert machine._shorter_ways()["cpp.vec_isa_ok"] is True
+    monkeypatch.setattr(config.cpp, "vec_isa_ok", False)
+    assert "cpp.vec_isa_ok" not in machine._shorter_ways()
 
 
 @pytest.mark.usefixtures("interpreter")

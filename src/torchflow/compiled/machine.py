@@ -51,7 +51,7 @@ def compile_updates(captured: Captured, values: Sequence[Tensor], stacked: Seque
         first = _fakes([*carried, *(leaf[0] for leaf in stacked), *known], [])
         once = make_fx(body, tracing_mode="fake")(*first)
         on_cpu = all(value.is_cpu for value in values)
-        options = {} if _headers_pay() else {"cpp_cache_precompile_headers": False}
+        options = _shorter_ways()
         if on_cpu and (machine := replayed(once, first, count, len(stacked), options)) is not None:
             return cast(Machine, machine)
         graph = make_fx(updates, tracing_mode="fake")(*given)
@@ -90,14 +90,18 @@ _GRAPHS = itertools.count()
 """Counts the graphs that this process has compiled."""
 
 
-def _headers_pay() -> bool:
-    """Say whether torch's headers are worth compiling ahead.
+def _shorter_ways() -> dict[str, Any]:
+    """Return options of Inductor that make the same machine code sooner."""
+    from torch._inductor import codecache, config  # noqa: PLC0415  (the compiler takes a second to import)
 
-    That takes six seconds once and saves two for each graph: it pays where it has been done, and where a process compiles again.
-    """
-    from torch._inductor import codecache  # noqa: PLC0415  (the compiler takes a second to import)
-
-    return next(_GRAPHS) > 0 or Path(getattr(codecache, "_HEADER_DIR", "/nowhere")).is_dir()
+    options: dict[str, Any] = {}
+    # torch's headers, compiled ahead: six seconds once, two less for each graph. It pays where it is done, or a process compiles again.
+    if next(_GRAPHS) == 0 and not Path(getattr(codecache, "_HEADER_DIR", "/nowhere")).is_dir():
+        options["cpp_cache_precompile_headers"] = False
+    # Whether the C++ compiler knows the instructions that this processor has: two seconds for each set of them, and all know AVX-512.
+    if config.cpp.vec_isa_ok is None:
+        options["cpp.vec_isa_ok"] = True
+    return options
 
 
 def _takes_and_gives(inner: Any, outer: Any) -> bool:
