@@ -32,11 +32,9 @@ def main() -> None:
         if lines := block():
             text = put(text, name, lines)
     page.write_text(text, encoding="utf-8")
-    for kind in ("AVX512", "AVX2", "DEFAULT", "NO AVX"):  # one picture, of the widest instructions that it was measured with
-        measured = {what: [row for row in speeds(what, 1, kind) if "ratio" in row] for what in WORKLOADS}
-        if all(measured.values()):
-            draw(measured, DOCS / PICTURE)
-            break
+    measured = [{what: [row for row in speeds(what, 1, kind) if "ratio" in row] for what in WORKLOADS} for kind in kinds()]
+    if whole := [by_workload for by_workload in measured if all(by_workload.values())]:
+        draw(max(whole, key=lambda by_workload: sum(map(len, by_workload.values()))), DOCS / PICTURE)
 
 
 def put(page: str, name: str, lines: Sequence[str]) -> str:
@@ -50,9 +48,8 @@ def put(page: str, name: str, lines: Sequence[str]) -> str:
 
 def speed() -> list[str]:
     """Return the tables of ratios, one for each kind of processor and number of threads, and those of compile times."""
-    every = [row for what in WORKLOADS for threads in (1, 2) for row in results.load(f"speed-{what}-{threads}")]
     lines = [f".. image:: {PICTURE}", f"   :alt: {ALT}", ""] if all(results.load(f"speed-{what}-1") for what in WORKLOADS) else []
-    for kind in dict.fromkeys(row["instructions"] for row in every):
+    for kind in kinds():
         for threads in (1, 2):
             by_workload = {what: speeds(what, threads, kind) for what in WORKLOADS}
             rows = [row for found in by_workload.values() for row in found]
@@ -65,9 +62,15 @@ def speed() -> list[str]:
     return lines[:-1]
 
 
-def speeds(what: str, threads: int, instructions: str) -> list[Row]:
-    """Return the rows of a workload that were measured on a processor with these instructions."""
-    return [row for row in results.load(f"speed-{what}-{threads}") if row["instructions"] == instructions]
+def kinds() -> list[str]:
+    """Return the kinds of processors on which updates were measured."""
+    rows = [row for what in WORKLOADS for threads in (1, 2) for row in results.load(f"speed-{what}-{threads}")]
+    return list(dict.fromkeys(map(results.kind, rows)))
+
+
+def speeds(what: str, threads: int, kind: str) -> list[Row]:
+    """Return the rows of a workload that were measured on a kind of processor."""
+    return [row for row in results.load(f"speed-{what}-{threads}") if results.kind(row) == kind]
 
 
 def _ratios(by_workload: dict[str, list[Row]]) -> list[str]:
@@ -194,8 +197,8 @@ def said(rows: Iterable[Row]) -> str:
     )
     rounds = ", ".join(dict.fromkeys(str(row["rounds"]) for row in rows if "rounds" in row))
     return (
-        f"Made on {all_of('date')} with torch {all_of('torch')}, Python {all_of('python')}, {all_of('system')}, {all_of('processor')} "
-        f"({all_of('instructions')}), {all_of('cores')} cores{f'; {rounds} paired rounds' if rounds else ''}{f'; {libraries}' if libraries else ''}."
+        f"Made on {all_of('date')} with torch {all_of('torch')}, Python {all_of('python')}, {all_of('system')}, "
+        f"{', '.join(dict.fromkeys(map(results.kind, rows)))}, {all_of('cores')} cores{f'; {rounds} paired rounds' if rounds else ''}{f'; {libraries}' if libraries else ''}."
     )
 
 

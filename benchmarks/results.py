@@ -23,12 +23,11 @@ def store(part: str, rows: Sequence[Row], *, merge: str | None = None) -> None:
     Args:
         part: The file's name without its ending.
         rows: What was measured.
-        merge: The column that names a row: rows of an earlier call with other names stay, and those of a processor with
-            other instructions.
+        merge: The column that names a row: rows of an earlier call with other names stay, and those of another processor.
     """
     about = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "command": _command(), **machine()}
-    named = set() if merge is None else {(new[merge], about["instructions"]) for new in rows}
-    kept = [row for row in load(part) if (row[merge], row["instructions"]) not in named] if merge else []
+    named = set() if merge is None else {(new[merge], kind(about)) for new in rows}
+    kept = [row for row in load(part) if (row[merge], kind(row)) not in named] if merge else []
     FOLDER.mkdir(exist_ok=True)
     text = json.dumps({"rows": [*kept, *({**row, **about} for row in rows)]}, indent=1, sort_keys=True)
     (FOLDER / f"{part}.json").write_text(text + "\n", encoding="utf-8")
@@ -41,6 +40,11 @@ def load(part: str) -> list[Row]:
         return []
     rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"]
     return rows
+
+
+def kind(row: Row) -> str:
+    """Return the kind of processor on which a row was measured; numbers of two kinds are not for one table."""
+    return f"{row['processor']} ({row['instructions']})"
 
 
 def shown(row: Row) -> str:
@@ -67,11 +71,14 @@ def machine() -> Row:
 
 
 def _processor() -> str:
+    """Return the name of the processor, and its family: virtual machines give several generations one name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    said = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    name, family = said.get("model name", platform.machine()), said.get("cpu family")
+    return name if family is None else f"{name}, family {family}"
 
 
 def _command() -> str:
