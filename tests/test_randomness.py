@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.random import mtrand
 
 from torchflow.randomness import (
     ForwardStream,
@@ -251,6 +252,32 @@ def test_a_draw_before_an_aside_is_still_found() -> None:
         with randomness.aside(77, None):
             assert draws() != draws()
         assert randomness.drawn
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.random, np.random.standard_normal, lambda: random.gauss(0, 1)])
+def test_one_draw_is_found_whatever_callbacks_have_drawn(draw: Any) -> None:
+    """A callback that drew one normal number left a second one behind, which the step may take."""
+    with preserved():
+        randomness = UpdateRandomness(STREAM)
+        run_updates(randomness, [False] * 4, draw)
+        with randomness.aside(77, None):
+            draw()
+        run_updates(randomness, [True], draw)
+        with pytest.warns(UserWarning, match="began to draw"):
+            randomness.check()
+
+
+def test_another_generator_in_the_place_of_numpys_is_a_draw() -> None:
+    with preserved():
+        randomness = UpdateRandomness(STREAM)
+        run_updates(randomness, [False] * 4, random.random)
+        twister = mtrand.get_bit_generator()
+        mtrand.set_bit_generator(np.random.PCG64(0))
+        try:
+            with pytest.warns(UserWarning, match="began to draw"):
+                randomness.check()
+        finally:
+            mtrand.set_bit_generator(twister)
 
 
 def test_torch_is_keyed_at_every_update_whatever_the_others_do() -> None:
