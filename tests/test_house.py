@@ -19,7 +19,7 @@ FLOORS = (
     ("keywords",),
     ("intervals",),
     ("device", "finite", "optimizer_steps", "precision", "randomness", "distributed", "checkpoint", "interruption"),
-    ("data", "microbatches", "recomputing"),
+    ("data", "microbatches", "recomputing", "update_randomness"),
     ("choices", "events", "step", "state"),
     ("steps",),
     ("averages", "hooks", "limits", "metrics", "mistakes", "moments", "saver", "schedule", "updates"),

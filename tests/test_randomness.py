@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from numpy.random import mtrand
 
 from torchflow.randomness import (
-    ForwardStream,
     Keys,
-    UpdateRandomness,
     generator,
     key,
     numpy_generator,
@@ -23,6 +21,7 @@ from torchflow.randomness import (
     seed_globals,
     seed_torch,
 )
+from torchflow.update_randomness import ForwardStream, UpdateRandomness
 
 SEEDS = st.integers(0, 2**63 - 1)
 

@@ -11,22 +11,18 @@ seeds share no stream (which ``seed + epoch`` cannot say).
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import random
 import struct
-import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
-from numpy.random import mtrand
 
-_MASK32 = 0xFFFFFFFF
-_TWISTER_BYTES = 4 * (624 + 1)
-"""The numbers of a Mersenne Twister, and its position in them."""
+MASK32 = 0xFFFFFFFF
+"""The bits of a seed that torch's CPU generator and NumPy's legacy one take."""
 
 
 class _DeviceRandomness(Protocol):
@@ -78,34 +74,6 @@ def numpy_generator(number: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(number))
 
 
-class ForwardStream:
-    """Seeds of the forward passes: a keyed bijection of 32 bits, so that no stream repeats within a run.
-
-    torch's CPU generator takes only 32 bits of a seed. A hash of the update would repeat itself after about
-    65,000 updates (the birthday bound); a permutation of 32 bits never does before 2^32 forward passes.
-    The permutation alternates exclusive ors with keys, multiplications by odd numbers and xor-shifts, each of which can be
-    undone; the multipliers are those of MurmurHash3's 32-bit finaliser (Appleby, 2011).
-
-    Args:
-        keys: The keys of the run.
-        shards: How many forward passes an update may hold.
-    """
-
-    __slots__ = ("_first", "_second", "_shards")
-
-    def __init__(self, keys: Keys, shards: int) -> None:
-        number = keys("forward")
-        self._first, self._second = number & _MASK32, number >> 32
-        self._shards = shards
-
-    def __call__(self, update: int, shard: int) -> int:
-        """Return the seed, 0 to 2^32 - 1, of forward pass ``shard`` of update ``update``."""
-        number = (update * self._shards + shard ^ self._first) & _MASK32
-        number = (number ^ number >> 16) * 0x85EBCA6B & _MASK32
-        number = ((number ^ number >> 13) * 0xC2B2AE35 ^ self._second) & _MASK32
-        return number ^ number >> 16
-
-
 def seed_globals(number: int, device: torch.device | None = None) -> None:
     """Put every default generator that a user's code may draw from into the state that ``number`` names.
 
@@ -116,7 +84,7 @@ def seed_globals(number: int, device: torch.device | None = None) -> None:
         device: The device that forward passes run on; None means the CPU alone.
     """
     seed_torch(number, device)
-    _seed_python(number)
+    seed_python(number)
 
 
 def seed_torch(number: int, device: torch.device | None = None) -> None:
@@ -132,95 +100,16 @@ def torch_state(device: torch.device | None = None) -> list[torch.Tensor]:
     return states if device is None or device.type == "cpu" else [*states, _accelerator(device).get_rng_state()]
 
 
-def _seed_python(number: int) -> None:
-    np.random.seed(number & _MASK32)
+def seed_python(number: int) -> None:
+    """Seed NumPy's legacy generator and :mod:`random`."""
+    np.random.seed(number & MASK32)
     random.seed(number)
 
 
 def python_state() -> tuple[object, ...]:
-    """Return the state of the generators that :func:`_seed_python` seeds, in a form that compares."""
+    """Return the state of the generators that :func:`seed_python` seeds, in a form that compares."""
     _, numbers, position, gauss, cached = cast("tuple[str, np.ndarray[Any, Any], int, int, float]", np.random.get_state())
     return random.getstate(), numbers.tobytes(), position, gauss, cached
-
-
-def _python_draws() -> tuple[object, ...]:
-    """Return what every draw changes in generators that :func:`_seed_python` has seeded, in a form that compares.
-
-    Of NumPy's this is the memory: ``get_state`` takes 30 microseconds. A second normal number, which lies elsewhere, is there only
-    after a first one.
-    """
-    twister = mtrand.get_bit_generator()
-    if not isinstance(twister, np.random.MT19937):  # somebody has put another in its place since
-        return random.getstate(), type(twister)
-    return random.getstate(), (ctypes.c_char * _TWISTER_BYTES).from_address(twister.ctypes.state_address).raw
-
-
-class UpdateRandomness:
-    """Seeds every forward pass; NumPy's and Python's generators only where somebody draws from them.
-
-    Keying those two costs a sixth of an update on the smallest models, and most steps never touch them. So the first two
-    updates of every call and of every epoch find out: both generators are keyed, and a draw shows in their state. From the
-    first draw on they are keyed for good. A step that begins to draw in the middle of an epoch is found at its end, and
-    said: the numbers up to then belong to no key.
-
-    Args:
-        stream: The seeds of the forward passes.
-    """
-
-    __slots__ = ("_expected", "_first", "_keyed", "_stream", "drawn")
-
-    def __init__(self, stream: ForwardStream) -> None:
-        self._stream = stream
-        self.drawn = False
-        self.probe()
-
-    def probe(self) -> None:
-        """Look again from the next update on: a call or an epoch begins."""
-        self._keyed, self._first = True, -1
-        self._expected: tuple[object, ...] | None = None
-
-    def seed(self, update: int, shard: int, device: torch.device | None) -> None:
-        """Put the generators into the state of one forward pass."""
-        number = self._stream(update, shard)
-        seed_torch(number, device)
-        if self._keyed:
-            self._seed_and_look(number, update)
-
-    def _seed_and_look(self, number: int, update: int) -> None:
-        self.check()
-        if self._first < 0:
-            self._first = update
-        if not self.drawn and update - self._first >= 2:
-            self._keyed = False  # the state stays as expected until somebody draws
-            return
-        _seed_python(number)
-        if not self.drawn:
-            self._expected = _python_draws()
-
-    @contextlib.contextmanager
-    def aside(self, number: int, device: torch.device | None) -> Iterator[None]:
-        """Give callbacks a random stream of their own, at an event between updates; their draws say nothing of the step."""
-        self.check()
-        seed_globals(number, device)
-        try:
-            yield
-        finally:
-            if not self.drawn:
-                _seed_python(number)  # a normal number that a callback left in NumPy's generator would hide a draw
-                self._expected = _python_draws()
-
-    def check(self) -> None:
-        """Look whether somebody drew, and warn where the generators were not keyed then."""
-        if self.drawn or self._expected is None or _python_draws() == self._expected:
-            return
-        self.drawn = True
-        if not self._keyed:
-            self._keyed = True
-            warnings.warn(
-                "the step or a callback began to draw from `random` or numpy.random in the middle of an epoch: up to here its numbers "
-                "depend on no key, so this epoch cannot be repeated to the bit. Draw from torch, or from run.generator(name).",
-                stacklevel=2,
-            )
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from torchflow.intervals import Alarm, Every, Progress
 from torchflow.microbatches import microbatches_of
 from torchflow.optimizer_steps import needs_closure
 from torchflow.precision import autocasting, backward, scaling_of
-from torchflow.randomness import ForwardStream, Keys, UpdateRandomness, generator, preserved
+from torchflow.randomness import Keys, generator, preserved
 from torchflow.recomputing import recomputed
 from torchflow.saver import NoSaver, Saver
 from torchflow.schedule import Scheduling
@@ -30,6 +30,7 @@ from torchflow.state import load_model_state, load_optimizer_state, model_state,
 from torchflow.step import Outputs, Step
 from torchflow.steps import losses_of
 from torchflow.types import B, M, State
+from torchflow.update_randomness import ForwardStream, UpdateRandomness
 from torchflow.updates import Compiled
 
 

@@ -26,8 +26,8 @@ from torchflow.checkpoint.manifest import MANIFEST, CheckpointName, Manifest
 from torchflow.checkpoint.shelf import Shelf
 from torchflow.data import calls, maps, sources
 from torchflow.errors import CorruptCheckpointError
-from torchflow.randomness import UpdateRandomness
 from torchflow.run import Run
+from torchflow.update_randomness import UpdateRandomness
 
 SCALES = {"F11": 1.0, "F12": 0.3, "F18": 1.0}
 """A tenth of the trials is enough for a control, but where only one kind of trial can find the break."""

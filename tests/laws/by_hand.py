@@ -17,7 +17,8 @@ from tests.laws.choices_drawn import RECIPES, Drawn, StepOf
 from tests.laws.problems import copied
 from torchflow.data.batches import batches_of
 from torchflow.intervals import Every, Progress
-from torchflow.randomness import ForwardStream, Keys, seed_globals
+from torchflow.randomness import Keys, seed_globals
+from torchflow.update_randomness import ForwardStream
 
 CHANGING = {"ema", "ema of samples", "swa of epochs", "freeze", "freeze biases", "unfreeze", "unfreeze of epochs", "stopping"}
 """The callbacks that change a run and are written out here."""

@@ -18,7 +18,8 @@ from tests.laws.problems import OPTIMIZERS, LossSum, difference, numbers, with_w
 from tests.small import state_of
 from torchflow import Checkpoints, Every, Outputs, Trainer, events
 from torchflow.data.batches import batches_of
-from torchflow.randomness import ForwardStream, Keys
+from torchflow.randomness import Keys
+from torchflow.update_randomness import ForwardStream
 
 NAMES = st.sampled_from(sorted(name for name in OPTIMIZERS if not name.startswith("L-BFGS")))
 

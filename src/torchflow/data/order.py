@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchflow.data.sorting import sorted_words
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -157,7 +159,7 @@ class SortedByHash:
         words = mix64(words)  # the stream of SplitMix64 whose state begins at `key`
         words &= _HIGH40
         words |= index
-        words.sort()
+        words = sorted_words(words)
         words &= _LOW24
         self._permutation = torch.from_numpy(words.view(np.int64))
 
