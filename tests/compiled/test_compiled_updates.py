@@ -172,13 +172,13 @@ def test_headers_are_compiled_ahead_where_it_pays(monkeypatch: pytest.MonkeyPatc
     assert not left_out.keys() & machine._shorter_ways()
 
 
-def test_what_somebody_said_about_the_compiler_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_somebody_said_about_the_compiler_stays() -> None:
     from torch._inductor import config  # noqa: PLC0415
 
-    monkeypatch.setattr(config.cpp, "vec_isa_ok", None)
-    assert machine._shorter_ways()["cpp.vec_isa_ok"] is True
-    monkeypatch.setattr(config.cpp, "vec_isa_ok", False)
-    assert "cpp.vec_isa_ok" not in machine._shorter_ways()
+    with config.patch({"cpp.vec_isa_ok": None}):
+        assert machine._shorter_ways()["cpp.vec_isa_ok"] is True
+    with config.patch({"cpp.vec_isa_ok": False}):
+        assert "cpp.vec_isa_ok" not in machine._shorter_ways()
 
 
 @pytest.mark.usefixtures("interpreter")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import torch
 from torch import Tensor
@@ -21,21 +20,17 @@ AHEAD_BYTES = 2**17
 """And at most so many bytes: what stays in a processor's cache until it is used."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The batches of several updates that are made together.
-
-    Attributes:
-        stacked: Every leaf of every batch of an update, the batches one after the other, each (updates, samples, ...).
-        like: A tree of the shape of one batch, whatever its leaves.
-        updates: How many updates.
-        accumulate: How many batches an update has.
-    """
+class Group(NamedTuple):
+    """The batches of several updates that are made together."""
 
     stacked: tuple[Tensor, ...]
+    """Every leaf of every batch of an update, the batches one after the other, each (updates, samples, ...)."""
     like: Any
+    """A tree of the shape of one batch, whatever its leaves."""
     updates: int
+    """How many updates."""
     accumulate: int
+    """How many batches an update has."""
 
     def window(self, update: int) -> list[Any]:
         """Return copies of the batches of one update."""
@@ -100,12 +95,13 @@ def _joins(batches: object) -> TypeGuard[DatasetBatches]:
 
 def _groups(stacked: tuple[Tensor, ...], like: Any, accumulate: int, size: int, skipped: int) -> Iterator[Group]:
     """Cut stacked batches into groups, the first updates left out."""
-    if len(stacked[0]) <= size and not skipped:
-        yield Group(stacked, like, len(stacked[0]), accumulate)
+    updates = stacked[0].shape[0]
+    if updates <= size and not skipped:
+        yield Group(stacked, like, updates, accumulate)
         return
-    for number, leaves_of_group in enumerate(zip(*[torch.split(leaf, size) for leaf in stacked], strict=True)):
-        group = Group(leaves_of_group, like, len(leaves_of_group[0]), accumulate)
-        left_out = skipped - number * size
+    for start, *leaves_of_group in zip(range(0, updates, size), *[torch.split(leaf, size) for leaf in stacked], strict=True):
+        group = Group(tuple(leaves_of_group), like, min(size, updates - start), accumulate)
+        left_out = skipped - start
         if left_out <= 0:
             yield group
         elif left_out < group.updates:

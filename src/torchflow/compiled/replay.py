@@ -1,10 +1,9 @@
 """An update that is nothing but loops in C++: they are called again and again, with nothing in between.
 
-In the loop that torch compiles, every update makes some thirty tensors, which costs a tiny model five times its mathematics.
-Where Inductor calls no library, an update is a list of calls of its own functions, on addresses that never change. That list
-is written down once, and becomes one function that makes any number of updates.
-
-All of this stands on private parts of Inductor. Where a version of torch lacks them, :func:`replayed` returns None.
+In the loop that torch compiles, every update makes some thirty tensors, which costs a tiny model five times its mathematics. Where
+Inductor calls no library, an update is a list of calls of its own functions, on addresses that never change. That list is written down
+once, and becomes one function that makes any number of updates. All of this stands on private parts of Inductor. Where a version of torch
+lacks them, :func:`replayed` returns None.
 """
 
 from __future__ import annotations
@@ -148,6 +147,8 @@ class _Replay:
     def __init__(self, update: _Update, carried: int, stacked: int, options: dict[str, Any]) -> None:
         inputs, calls, outputs = update.inputs, update.calls, update.outputs
         self._inputs, self._carried, self._stacked = inputs, inputs[:carried], slice(carried, carried + stacked)
+        likes = [(tensor, tensor.stride()) for tensor in inputs]
+        self._rows, self._fixed = likes[self._stacked], likes[:carried] + likes[self._stacked.stop :]
         self._reports = outputs[carried:]
         self._memory = {_memory(tensor): number for number, tensor in enumerate(inputs)}
         if not calls or len(self._memory) != len(inputs):  # empty tensors have no memory
@@ -162,16 +163,18 @@ class _Replay:
 
     def __call__(self, flat: list[Tensor]) -> list[Tensor]:
         """Make updates; see :data:`torchflow.compiled.machine.Machine`."""
-        carried, count = len(self._carried), self._stacked.stop - self._stacked.start
-        ordered = [*flat[:carried], *flat[-count:], *flat[carried:-count]]
-        updates = len(flat[-1])
-        given = [
-            self._laid_out(tensor, like, int(self._stacked.start <= number < self._stacked.stop))
-            for number, (tensor, like) in enumerate(zip(ordered, self._inputs, strict=True))
+        rows, carried = len(self._rows), len(self._carried)
+        fixed = [
+            tensor if tensor.stride() == strides else _laid_out(tensor, like, ())
+            for tensor, (like, strides) in zip(flat[:-rows], self._fixed, strict=True)
         ]
-        steps = [tensor.stride(0) * tensor.itemsize for tensor in given[self._stacked]]
+        stacked = [
+            tensor if tensor.stride()[1:] == strides else _laid_out(tensor, like, tensor.shape[:1])
+            for tensor, (like, strides) in zip(flat[-rows:], self._rows, strict=True)
+        ]
+        updates, steps = stacked[0].shape[0], [tensor.stride(0) * tensor.itemsize for tensor in stacked]
         reports = [torch.empty((updates, *report.shape), dtype=report.dtype) for report in self._reports]
-        self._function(updates, *self._carried, *given[carried:], *self._kept, *given[:carried], *steps, *reports)
+        self._function(updates, *self._carried, *stacked, *fixed[carried:], *self._kept, *fixed[:carried], *steps, *reports)
         return [*self._carried, *reports]
 
     def _call(self, number: int, types: Sequence[str], arguments: Sequence[Any]) -> str:
@@ -222,17 +225,15 @@ class _Replay:
         ]
         return ["int64_t", *[name.rpartition(" ")[0] for name in names]], "\n".join(lines)
 
-    @staticmethod
-    def _laid_out(tensor: Tensor, like: Tensor, skipped: int) -> Tensor:
-        """Return a tensor whose numbers lie as the loops expect them."""
-        if tensor.stride()[skipped:] == like.stride():
-            return tensor
-        sizes, strides = tensor.shape[:skipped], tuple(like.numel() for _ in range(skipped))
-        return torch.empty_strided((*sizes, *like.shape), (*strides, *like.stride()), dtype=like.dtype).copy_(tensor)
-
 
 def _memory(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
+
+
+def _laid_out(tensor: Tensor, like: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """Return a tensor whose numbers lie as the loops expect them, those of one update after those of another."""
+    strides = [like.numel() for _ in sizes]
+    return torch.empty_strided((*sizes, *like.shape), (*strides, *like.stride()), dtype=like.dtype).copy_(tensor)
 
 
 def _is_dense(tensor: Tensor) -> bool:
