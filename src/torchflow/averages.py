@@ -163,7 +163,7 @@ def _kept(value: Tensor | tuple[Any, ...]) -> Tensor | tuple[Any, ...]:
         return Weighed(value.mean.detach().clone(), value.count)
     if isinstance(value, tuple):
         return tuple(v.detach() if isinstance(v, Tensor) else v for v in value)
-    return value.detach().clone()
+    return (value.detach() if value.requires_grad else value).clone()
 
 
 def _number(name: str, metric: Metric) -> float:

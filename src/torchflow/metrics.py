@@ -109,7 +109,7 @@ class R2:
 def _per_sample(values: Tensor) -> Tensor:
     if values.ndim == 1:
         return values
-    return values.reshape(-1) if values.numel() == len(values) else values.flatten(1).mean(1)
+    return values.reshape(-1) if values.numel() == values.shape[0] else values.flatten(1).mean(1)
 
 
 def _same_shape(predictions: Tensor, targets: Tensor) -> Tensor:
