@@ -175,6 +175,31 @@ def test_readers_that_come_while_caches_are_cleared_read_what_they_should(tmp_pa
     assert failures == []
 
 
+def test_a_folder_that_is_cleared_while_it_is_made_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """mkdir finds it, and a moment later it is gone."""
+    made = Path.mkdir
+    tries: list[Path] = []
+
+    def mkdir(self: Path, *given: Any, **named: Any) -> None:
+        tries.append(self)
+        if len(tries) == 1:
+            raise FileExistsError(17, "File exists")
+        made(self, *given, **named)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    assert samples(tmp_path / "cache")[3].item() == 3
+    assert len(tries) > 1
+
+
+@pytest.mark.parametrize("put", [lambda path: path.write_text("mine"), lambda path: path.symlink_to("nowhere")])
+def test_a_file_in_the_place_of_a_cache_is_refused(put: Callable[[Path], object], tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+    put(path)
+    with pytest.raises(FileExistsError):
+        cache_use.made_and_used(path)
+    assert path.is_symlink() or path.read_text() == "mine"
+
+
 def test_nothing_but_caches_is_touched(folder: Path, tmp_path: Path) -> None:
     """Fails if a name alone makes a cache, if a manifest alone does, or if a link is followed."""
     outside = tmp_path / "outside"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import weakref
 from contextlib import suppress
 from pathlib import Path
@@ -63,7 +64,11 @@ def made_and_used(folder: Path) -> Use:
         OSError: It cannot be made or opened.
     """
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            if _is_something_else(folder):
+                raise
         found = use_of(folder)
         if found is not None:
             return found
@@ -109,6 +114,14 @@ def _alone(folder: Path, target: Path | None) -> bool | None:
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _is_something_else(path: Path) -> bool:
+    """Say whether a path is taken by what is no folder; a folder that was there a moment ago may have been cleared since."""
+    try:
+        return not stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _is_there(folder: Path, descriptor: int) -> bool:
