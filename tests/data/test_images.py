@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from itertools import product
@@ -28,6 +29,7 @@ from tests.data.pictures import Values, chunk, lzw_tiff, noise, png, smooth, wri
 from torchflow import data
 from torchflow.data import batches_of
 from torchflow.data.readers.eight_bits import eight_bit_raster
+from torchflow.data.readers.images import ImageFiles
 from torchflow.data.readers.rasters import Raster, rendered
 from torchflow.data.readers.rendering import Rendering
 from torchflow.data.resizing import interpolated
@@ -557,6 +559,27 @@ def test_threads_read_ahead_and_change_nothing(tmp_path: Path) -> None:
     one, two = (list(batches_of(dataset, keys=Keys(1), name="train", batch_size=2, workers=workers).epoch(3)) for workers in (0, 2))
     assert len(one) == 5
     assert all(torch.equal(a, b) for first, second in zip(one, two, strict=True) for a, b in zip(first, second, strict=True))
+
+
+def test_all_threads_read_the_first_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also through what lies above: a selection, a random map, a cache."""
+    dataset = data.from_images(folder_of_classes(tmp_path), labels="folder", size=8)
+    both = threading.Barrier(2)
+    read, readers = ImageFiles.read, set[str]()
+
+    def noting(self: ImageFiles, path: str, part: int) -> torch.Tensor:
+        if len(readers) < 2:
+            readers.add(threading.current_thread().name)
+            both.wait(20)
+        return read(self, path, part)
+
+    monkeypatch.setattr(ImageFiles, "read", noting)
+    for built in (dataset, dataset.select(range(8)).map_random(lambda sample, _: sample), dataset.cache()):
+        readers.clear()
+        made = batches_of(built, keys=Keys(1), name="train", batch_size=8, workers=2)
+        assert len(next(iter(made.epoch(0)))[0]) == 8
+        assert len(readers) == 2
+        assert not any("MainThread" in name for name in readers)
 
 
 def test_bad_files_are_skipped_by_choice_and_reported(tmp_path: Path) -> None:

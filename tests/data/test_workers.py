@@ -22,7 +22,7 @@ from torchflow import data
 from torchflow.data import Workers, batches_of, processes
 from torchflow.data.dataset_batches import DatasetBatches
 from torchflow.data.processes import Request, _Answers, _check_travels
-from torchflow.data.threads import read_ahead
+from torchflow.data.threads import each, read_ahead
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, DataError
 from torchflow.randomness import Keys
 from torchflow.types import LastBatch
@@ -68,6 +68,62 @@ def test_read_ahead_raises_where_the_batch_would_have_come() -> None:
         next(ahead)
     assert caught.traceback[-1].name == "make"
     assert not threads()
+
+
+def test_all_threads_share_the_first_batch_and_go_on_with_the_next() -> None:
+    """Seen to fail where the first batch is left to one thread, and where the others wait until it is trained on."""
+    together = threading.Barrier(3)  # one thread by itself would wait for ever
+    numbers: list[tuple[str, int]] = []
+
+    def read(number: int, root: int) -> int:
+        numbers.append((threading.current_thread().name, number))
+        if number < 3 and root == 0:
+            together.wait(20)
+        return number
+
+    def make(request: int) -> list[int]:
+        return each(read, [3 * request, 3 * request + 1, 3 * request + 2], [request] * 3)
+
+    ahead = read_ahead(make, range(9), 3, shared=True)
+    assert next(ahead) == [0, 1, 2]
+    assert len({name for name, number in numbers if number < 3}) == 3
+    deadline = time.monotonic() + 20
+    while len(numbers) < 21 and time.monotonic() < deadline:  # the first batch, and two for each thread
+        time.sleep(0.001)
+    assert sorted(number for _, number in numbers) == list(range(21))
+    assert list(ahead) == [[3 * request, 3 * request + 1, 3 * request + 2] for request in range(1, 9)]
+    assert not threads()
+
+
+def test_a_batch_of_which_nothing_is_shared_holds_nobody_up() -> None:
+    made: list[int] = []
+    ahead = read_ahead(made.append, range(9), 2, shared=True)
+    next(ahead)
+    deadline = time.monotonic() + 20
+    while len(made) < 5 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert sorted(made) == list(range(5))
+    assert len(list(ahead)) == 8
+
+
+def test_what_a_thread_raises_in_the_first_batch_is_that_of_the_first_row() -> None:
+    def read(number: int) -> int:
+        if number in (11, 37):
+            raise KeyError(number)
+        return number
+
+    ahead = read_ahead(lambda request: each(read, range(40 * request, 40 * request + 40)), range(5), 4, shared=True)
+    with pytest.raises(KeyError, match="11") as caught:
+        next(ahead)
+    assert caught.traceback[-1].name == "read"
+    assert not threads()
+    assert each(read, range(3)) == [0, 1, 2]  # nothing is left of it in this thread
+
+
+@pytest.mark.parametrize("requests", [0, 1, 2])
+def test_few_batches_are_shared_too(requests: int) -> None:
+    ahead = read_ahead(lambda request: each(lambda row: row, [request] * 5), range(requests), 2, shared=True)
+    assert list(ahead) == [[request] * 5 for request in range(requests)]
 
 
 @pytest.mark.parametrize("leave", [lambda ahead: ahead.close(), lambda ahead: None])

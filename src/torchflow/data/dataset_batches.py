@@ -126,8 +126,10 @@ class DatasetBatches:
         elif self._workers.number:
             from torchflow.data.threads import read_ahead  # noqa: PLC0415  (most runs read inline, and need none of it)
 
-            ahead = self._workers
-            yield from read_ahead(lambda cut: self._make(cut[0], draw.repeated(*cut)), cuts, ahead.number, ahead.prefetch)
+            ahead, shared = self._workers, self._source.shared
+            yield from read_ahead(
+                lambda cut: self._make(cut[0], draw.repeated(*cut)), cuts, ahead.number, ahead.prefetch, shared=shared
+            )
         else:
             make = self._make
             for indices, repeats in cuts:

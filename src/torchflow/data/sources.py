@@ -61,6 +61,11 @@ class Source(ABC):
         """Whether a batch costs no Python call a sample."""
         return all(parent.columnar for parent in self.parents)
 
+    @property
+    def shared(self) -> bool:
+        """Whether threads can share a batch: somewhere below, its samples are read file by file."""
+        return any(parent.shared for parent in self.parents)
+
     def column(self, part: str | int) -> Tensor | None:
         """Return a part of all samples by its key or position, shape (samples, ...), if it is known without making them."""
         return None

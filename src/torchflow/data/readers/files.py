@@ -22,6 +22,7 @@ from torchflow.data.readers.regular import ends_of, read_bytes, why_not_a_file
 from torchflow.data.readers.walking import Skipped
 from torchflow.data.schema import Field, Schema
 from torchflow.data.sources import Source
+from torchflow.data.threads import each
 from torchflow.errors import ArgumentTypeError, ArgumentValueError, FileError, MissingExtraError
 
 __all__ = ["FileSource", "Files", "PerProcess", "checked_files", "examined", "is_table", "label_field", "list_files", "read_bytes"]
@@ -45,6 +46,7 @@ class FileSource(Source, ABC):
     """
 
     random = foreign = users = columnar = False
+    shared = True
 
     def __init__(self, files: Files, lineage: str, schema: Schema | None = None, counts: Sequence[int] | None = None) -> None:
         self.files = files
@@ -89,7 +91,7 @@ class FileSource(Source, ABC):
     def samples(self, indices: Tensor, draw: Draw) -> list[Any]:
         """Read the samples, ``(x, y)`` where files have labels and ``x`` where they have none."""
         roots = indices if draw.roots is None else draw.roots
-        return [self._sample(index, root) for index, root in zip(indices.tolist(), roots.tolist(), strict=True)]
+        return each(self._sample, indices.tolist(), roots.tolist())
 
     def column(self, part: str | int) -> Tensor | None:
         """Return the labels of all samples, without reading a file."""
