@@ -37,21 +37,26 @@ def _is_in(folder: str, path: Any) -> bool:
 
 
 class _Tracing:
-    """``sys`` for the module threading, in which one thread at a time installs its trace function.
+    """``sys`` for the module threading, in which one thread at a time installs its trace functions.
 
     Python 3.11 cannot install two at once. Each asks the audit hooks first, and where one of them is written in Python, another
-    thread may come in between: under a measurement of coverage the second one would die before it began.
+    thread may come in between: under a measurement of coverage the second one would die before it began. What a thread installs is
+    called with its first function, and installs another one.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(sys, name)
 
     def settrace(self, function: Any) -> None:
+        def first(*given: Any) -> Any:
+            with self._lock:
+                return function(*given)
+
         with self._lock:
-            sys.settrace(function)
+            sys.settrace(None if function is None else first)
 
 
 WATCH = Watch()
