@@ -337,3 +337,24 @@ def test_what_cannot_be_trained_on_is_refused(value: object, message: str) -> No
 
 def test_without_training_a_loss_needs_no_gradient() -> None:
     assert checked_loss(torch.ones(()), training=False).loss.item() == 1.0
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_metric_that_asks_a_network_of_its_own_makes_no_graph(wrapped: bool) -> None:
+    """Seen to fail where only the predictions are taken from their graph."""
+    judge, asked = nn.Linear(1, 1), list[bool]()
+
+    def judged(predictions: Any, targets: Tensor) -> Tensor:
+        values: Tensor = judge(predictions["y"] if wrapped else predictions)
+        asked.append(values.requires_grad)
+        return values.reshape(-1)
+
+    def forward(model: nn.Module, inputs: Tensor) -> Any:
+        return {"y": model(inputs)} if wrapped else model(inputs)
+
+    def loss(predictions: Any, targets: Tensor) -> Tensor:
+        return nn.functional.mse_loss(predictions["y"] if wrapped else predictions, targets)
+
+    outputs = supervised(loss, metrics={"judged": judged}, forward=forward)(nn.Linear(1, 1), (torch.rand(4, 1), torch.rand(4, 1)))
+    assert asked == [False]
+    assert outputs.loss.requires_grad
